@@ -1,1 +1,66 @@
-fn main() {}
+//! `cargo xtask`: every command of the project that is not `cargo build`.
+//!
+//! One file or folder per command; what they share is in [`shared`], and the statistics in
+//! [`stats`]. A command is a module with `Args` and `run(Args) -> anyhow::Result<ExitCode>`; an
+//! error is printed here as one line on standard error, with exit code 2. Exit code 1 is a command
+//! that worked and found something wrong.
+
+mod ab;
+mod asm;
+mod bench;
+mod ci;
+mod features;
+mod shared;
+mod stats;
+mod test;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Everything the project can do to itself: experiments, benchmarks, checks.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    version,
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// One variant per command. Boxed where the arguments are long.
+#[derive(Subcommand)]
+enum Command {
+    /// Is a gate worth having? GO, NEUTRAL or NO-GO, with the evidence
+    Ab(Box<ab::Args>),
+    /// Run the scenarios against the peers and compare time and memory
+    Bench(Box<bench::Args>),
+    /// Count the instructions of the fast paths and compare them with the golden counts
+    Asm(Box<asm::Args>),
+    /// Write features.md, the table of all gates, or check that it is current
+    Features(Box<features::Args>),
+    /// Run every test
+    Test(Box<test::Args>),
+    /// Run all that CI runs
+    Ci(Box<ci::Args>),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Ab(args) => ab::run(*args),
+        Command::Bench(args) => bench::run(*args),
+        Command::Asm(args) => asm::run(*args),
+        Command::Features(args) => features::run(*args),
+        Command::Test(args) => test::run(*args),
+        Command::Ci(args) => ci::run(*args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            shared::term::error(&error);
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! `cargo xtask ab`.
+
+use anyhow::{Result, bail};
+use std::process::ExitCode;
+
+/// Arguments of `cargo xtask ab`.
+#[derive(clap::Args)]
+pub struct Args {}
+
+/// Runs the command.
+pub fn run(_args: Args) -> Result<ExitCode> {
+    bail!("`cargo xtask ab` is not built yet")
+}

@@ -1,0 +1,6 @@
+//! What the commands share: where things are, running programs, the terminal, the registry.
+
+pub mod command;
+pub mod paths;
+pub mod registry;
+pub mod term;

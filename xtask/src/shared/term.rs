@@ -1,0 +1,53 @@
+//! The terminal: colour and progress bars only where there is one; everything that is not the
+//! result itself goes to standard error, so that `--json` can be piped.
+
+use console::style;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::time::Duration;
+
+/// Prints an error with its causes as one message.
+pub fn error(error: &anyhow::Error) {
+    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    eprintln!(
+        "{} {}",
+        style("error:").for_stderr().red().bold(),
+        causes.join(": ")
+    );
+}
+
+/// Prints a note on standard error: something the user should know, not a failure.
+pub fn note(text: impl std::fmt::Display) {
+    eprintln!("{} {text}", style("note:").for_stderr().cyan().bold());
+}
+
+/// Prints what is being done, in cargo's manner: a verb, then what.
+pub fn step(verb: &str, text: impl std::fmt::Display) {
+    eprintln!(
+        "{} {text}",
+        style(format!("{verb:>12}")).for_stderr().green().bold()
+    );
+}
+
+/// A progress bar over `len` units with the time left; silent where standard error is no terminal.
+pub fn progress(verb: &str, len: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(len), ProgressDrawTarget::stderr());
+    let template = "{prefix:>12.green.bold} [{bar:28}] {pos}/{len} {msg} ({eta} left)";
+    bar.set_style(
+        ProgressStyle::with_template(template)
+            .expect("the template is constant")
+            .progress_chars("=> "),
+    );
+    bar.set_prefix(verb.to_owned());
+    bar
+}
+
+/// A spinner for work of unknown length; silent where standard error is no terminal.
+pub fn spinner(verb: &str, text: impl Into<std::borrow::Cow<'static, str>>) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let template = "{prefix:>12.green.bold} {spinner} {msg} ({elapsed})";
+    bar.set_style(ProgressStyle::with_template(template).expect("the template is constant"));
+    bar.set_prefix(verb.to_owned());
+    bar.set_message(text);
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
+}

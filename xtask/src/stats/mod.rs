@@ -1,0 +1,1 @@
+//! Statistics of the verdict: robust means, bootstrap intervals, multiple tests.
