@@ -1,0 +1,124 @@
+//! Workloads that exercise a heap, each a fixed and seeded piece of work.
+//!
+//! A process runs one scenario and prints one line of JSON. The work is the same whatever the
+//! allocator: the checksum covers sizes and order, never addresses. Every block's first and last
+//! byte is written, and the warm-up reads them back, so that a heap that hands a block out twice
+//! ends the process instead of winning.
+//!
+//! Two binaries share this library: `hakmem-scenario` calls the C names, so that `LD_PRELOAD` can
+//! replace the allocator, and `hakmem-scenario-linked` has hakmem compiled in.
+
+pub mod cli;
+pub mod heap;
+pub mod process;
+pub mod registry;
+pub mod rng;
+pub mod table;
+pub mod work;
+
+pub use heap::{Heap, System};
+pub use registry::{SCENARIOS, Scenario, find};
+
+use process::Clock;
+
+/// How much work to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Operations in the timed section. An operation is one block allocated and freed, unless the
+    /// scenario says otherwise.
+    pub ops: u64,
+    /// Threads of a threaded scenario; the others ignore it.
+    pub threads: usize,
+    /// Extra work in the timed section, in thousandths of `ops`: more of the same operations, so
+    /// that the section takes exactly that much longer in this very layout. Not in the checksum.
+    pub slowdown_permille: u64,
+    /// How long the program lives on, nearly idle, before the final memory is read.
+    pub settle_ms: u64,
+}
+
+/// Work done by one call of [`Work::run`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Operations carried out; at least as many as asked for.
+    pub ops: u64,
+    /// Depends on the seed and the operations alone.
+    pub checksum: u64,
+}
+
+impl Done {
+    /// Counts one operation whose outcome is described by `word`.
+    #[inline(always)]
+    pub fn count(&mut self, word: u64) {
+        self.ops += 1;
+        self.checksum = self
+            .checksum
+            .wrapping_add(word.wrapping_mul(2).wrapping_add(1));
+    }
+}
+
+impl core::ops::AddAssign for Done {
+    fn add_assign(&mut self, other: Self) {
+        self.ops += other.ops;
+        self.checksum = self.checksum.wrapping_add(other.checksum);
+    }
+}
+
+/// One scenario's state and steps, generic over the heap it exercises.
+pub trait Work<H: Heap>: Sized {
+    /// Sets up whatever the timed section starts from.
+    fn new(config: &Config) -> Self;
+
+    /// Does at least `ops` operations. `VERIFY` reads every block back before freeing it; once a
+    /// call has run without it, no later call uses it.
+    fn run<const VERIFY: bool>(&mut self, ops: u64) -> Done;
+
+    /// A moment of light activity, for the scenarios that look at memory given back.
+    fn trickle(&mut self) {}
+
+    /// Frees what is still live.
+    fn finish(self);
+}
+
+/// What one process measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Report {
+    /// Operations in the timed section (without the injected ones).
+    pub done: Done,
+    /// Wall time of the timed section, nanoseconds.
+    pub ns: u64,
+    /// Processor time of the timed section, all threads, nanoseconds.
+    pub cpu_ns: u64,
+    /// Resident memory after the timed section, its live blocks still held, KiB.
+    pub rss_kib: u64,
+    /// Highest resident memory of the process up to then, KiB.
+    pub peak_kib: u64,
+}
+
+/// Sets up, warms up with verification, times, and reads memory.
+pub fn measure<H: Heap, W: Work<H>>(config: &Config) -> Report {
+    let mut work = W::new(config);
+    work.run::<true>((config.ops / 10).max(1));
+
+    let clock = Clock::now();
+    let done = work.run::<false>(config.ops);
+    let extra = config.ops * config.slowdown_permille / 1000;
+    if extra > 0 {
+        work.run::<false>(extra);
+    }
+    let (ns, cpu_ns) = clock.elapsed();
+
+    for _ in 0..config.settle_ms / 10 {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        work.trickle();
+    }
+    let rss_kib = process::resident_kib();
+    let peak_kib = process::peak_kib().max(rss_kib);
+    work.finish();
+    Report {
+        done,
+        ns,
+        cpu_ns,
+        rss_kib,
+        peak_kib,
+    }
+}

@@ -1,0 +1,83 @@
+//! The list of scenarios: the only one. Adding a scenario is one row here and one type in `work/`.
+
+use crate::work::{large, real, small, threads, trees};
+use crate::{Config, Heap, Report, measure};
+
+/// A scenario as the command line and `cargo xtask bench` see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// What `--scenario` takes.
+    pub name: &'static str,
+    /// The work, in a few words.
+    pub about: &'static str,
+    /// What one operation is.
+    pub unit: &'static str,
+    /// Operations that take about a tenth of a second on a current machine.
+    pub ops: u64,
+    /// Runs on more than one thread.
+    pub threaded: bool,
+    /// Milliseconds of near idleness that its final memory figure is about, 0 for none.
+    pub settle_ms: u64,
+}
+
+macro_rules! scenarios {
+    ($($name:literal $ops:literal $threaded:literal $settle:literal $unit:literal $about:literal => $work:ty;)*) => {
+        /// Every scenario, in the order of the tables.
+        pub const SCENARIOS: &[Scenario] = &[$(Scenario {
+            name: $name,
+            about: $about,
+            unit: $unit,
+            ops: $ops,
+            threaded: $threaded,
+            settle_ms: $settle,
+        }),*];
+
+        /// Runs the scenario called `name` on heap `H`, or `None` if there is none of that name.
+        pub fn run<H: Heap>(name: &str, config: &Config) -> Option<Report> {
+            match name {
+                $($name => Some(measure::<H, $work>(config)),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+scenarios! {
+    "tiny-hot" 20_000_000 false 0 "block"
+        "100 blocks of one size, 8 to 512 bytes, freed last in first out" => small::TinyHot<H>;
+    "pair-hot" 20_000_000 false 0 "block"
+        "one block of 8 to 512 bytes, freed at once" => small::PairHot<H>;
+    "random-mixed-400" 15_000_000 false 0 "block"
+        "400 slots replaced at random, 16 to 1040 bytes" => small::RandomMixed<H, 400>;
+    "random-mixed-50000" 5_000_000 false 0 "block"
+        "50,000 slots replaced at random, 16 to 1040 bytes" => small::RandomMixed<H, 50_000>;
+    "json" 15_000_000 false 0 "block"
+        "trees of nodes, strings and growing arrays, dropped whole" => trees::Json<H>;
+    "json-parser" 1_000 false 0 "document"
+        "serde_json reads a package description and drops it" => real::JsonParser<H>;
+    "mir" 4_000_000 false 0 "block"
+        "200 slots replaced at random, 1 to 64 KiB" => large::Mir<H>;
+    "mir-real" 400 false 0 "file"
+        "syn parses Rust source and drops the tree" => real::SourceParser<H>;
+    "mixed" 3_000_000 false 0 "block"
+        "400 slots, 80 % to 1 KiB, 15 % to 64 KiB, 5 % 256 KiB to 1 MiB" => large::Mixed<H>;
+    "vm" 30_000 false 0 "block"
+        "2 MiB blocks, a byte in each page, ring of four" => large::Vm<H>;
+    "realloc-grow" 400 false 0 "step"
+        "four blocks that grow to 1..64 MiB by realloc, freed at random" => large::ReallocGrow<H>;
+    "remote" 5_000_000 true 0 "block"
+        "one thread allocates 16 to 256 bytes, another frees" => threads::Remote<H>;
+    "larson" 6_000_000 true 0 "block"
+        "threads that come and go, each replacing the blocks of the one before" => threads::Larson<H>;
+    "thread-churn" 2_000_000 true 0 "block"
+        "a thread frees the 1,000 blocks of the one before, allocates 1,000, ends" => threads::Churn<H>;
+    "shrink" 1_150_000 false 300 "block"
+        "150 MiB of 16 to 256 bytes, 90 % freed at random: what memory returns" => small::Shrink<H>;
+    "nothing" 1 false 0 "block"
+        "a program that allocates one block: the weight of the allocator itself" => small::Nothing<H>;
+}
+
+/// The scenario called `name`.
+pub fn find(name: &str) -> Option<&'static Scenario> {
+    SCENARIOS.iter().find(|scenario| scenario.name == name)
+}
