@@ -1,4 +1,9 @@
 //! `cargo xtask ab`.
+pub mod diff;
+#[cfg(test)]
+mod fixture;
+pub mod link;
+pub mod object;
 
 use anyhow::{Result, bail};
 use std::process::ExitCode;

@@ -1,1 +1,10 @@
-//! Statistics of the verdict: robust means, bootstrap intervals, multiple tests.
+//! Statistics of the verdict: a robust mean, its bootstrap interval, correction for several tests.
+//!
+//! Pure functions of numbers; nothing here knows what was measured. No maintained BCa crate exists,
+//! so [`bootstrap`] is written here and checked against SciPy's figures.
+
+pub mod bootstrap;
+pub mod holm;
+pub mod robust;
+
+pub use bootstrap::{Bootstrap, Interval};
