@@ -10,6 +10,7 @@ mod asm;
 mod bench;
 mod ci;
 mod features;
+mod real;
 mod shared;
 mod stats;
 mod test;
@@ -43,6 +44,8 @@ enum Command {
     Features(Box<features::Args>),
     /// Run every test
     Test(Box<test::Args>),
+    /// Run real programs on the heap and compare their output with the system's heap
+    Real(Box<real::Args>),
     /// Run all that CI runs
     Ci(Box<ci::Args>),
 }
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Asm(args) => asm::run(*args),
         Command::Features(args) => features::run(*args),
         Command::Test(args) => test::run(*args),
+        Command::Real(args) => real::run(*args),
         Command::Ci(args) => ci::run(*args),
     };
     match outcome {

@@ -1,5 +1,7 @@
 //! `cargo xtask test`.
 
+pub mod tally;
+
 use anyhow::{Result, bail};
 use std::process::ExitCode;
 
