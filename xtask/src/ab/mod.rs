@@ -1,9 +1,11 @@
 //! `cargo xtask ab`.
+pub mod count;
 pub mod diff;
 #[cfg(test)]
 mod fixture;
 pub mod link;
 pub mod object;
+pub mod probe;
 
 use anyhow::{Result, bail};
 use std::process::ExitCode;
