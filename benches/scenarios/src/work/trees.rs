@@ -19,8 +19,12 @@ struct Node {
     number: u64,
 }
 
+/// Different trees; they come round again and again.
+const TREES: u64 = 4;
+
 /// Trees of 50 to 1,000 nodes. An operation is one block (array growth is one operation each).
 pub struct Json<H: Heap> {
+    next: u64,
     rng: Rng,
     heap: PhantomData<H>,
 }
@@ -109,7 +113,8 @@ impl<H: Heap> Json<H> {
 impl<H: Heap> Work<H> for Json<H> {
     fn new(_: &Config) -> Self {
         Self {
-            rng: Rng::new(8259),
+            next: 0,
+            rng: Rng::new(0),
             heap: PhantomData,
         }
     }
@@ -117,6 +122,8 @@ impl<H: Heap> Work<H> for Json<H> {
     fn run<const VERIFY: bool>(&mut self, ops: u64) -> Done {
         let mut done = Done::default();
         while done.ops < ops {
+            self.rng = Rng::new(8259 + self.next % TREES);
+            self.next += 1;
             let mut budget = self.rng.between(50, 1000);
             let tree = self.build(8, &mut budget, &mut done);
             // SAFETY: built just above, dropped once.
