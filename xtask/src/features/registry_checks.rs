@@ -1,0 +1,203 @@
+//! What a registry must hold: rows with the values that are allowed, and umbrellas that are what
+//! their names say.
+
+use crate::shared::registry::{Gate, Kind, Registry};
+use std::collections::BTreeSet;
+
+/// How often a gate's code may run.
+const PATHS: [&str; 4] = ["hot", "warm", "cold", "edge"];
+
+/// Keys that a row may have besides those that every row has.
+const MORE: [&str; 2] = ["conflicts", "note"];
+
+/// The umbrellas, and the kinds of gates that each of them is the union of. `layers` may leave out
+/// a layer that declares a conflict.
+const UMBRELLAS: [(&str, &[Kind]); 3] = [
+    ("telemetry", &[Kind::Telemetry]),
+    (
+        "research",
+        &[Kind::Telemetry, Kind::Diagnostic, Kind::Policy],
+    ),
+    ("layers", &[Kind::Layer]),
+];
+
+/// Faults of the rows' values.
+pub fn values(registry: &Registry) -> Vec<String> {
+    let mut faults = Vec::new();
+    for gate in registry.gates.values() {
+        let mut say = |what: String| {
+            faults.push(format!("[package.metadata.hakmem.{}]: {what}", gate.name));
+        };
+        if !PATHS.contains(&gate.path.as_str()) {
+            say(format!(
+                "path is `{}`; expected one of {}",
+                gate.path,
+                PATHS.join(", ")
+            ));
+        }
+        if gate.counts.trim().is_empty() {
+            say("`counts` is missing; expected a sentence on what the gate counts or does".into());
+        }
+        if gate.kind.removal() && gate.reader.trim().is_empty() {
+            say("`reader` is missing; expected where its figures are read".into());
+        }
+        if gate.phase.trim().is_empty() {
+            say("`phase` is missing; expected the phase of the campaign, or `new`".into());
+        }
+        if gate.old_verdict.trim().is_empty() {
+            say("`old-verdict` is missing; expected the old system's, or `none`".into());
+        }
+        for key in gate.more.keys().filter(|key| !MORE.contains(&key.as_str())) {
+            say(format!("unknown key `{key}`"));
+        }
+        for need in &gate.implies {
+            if !registry.gates.contains_key(need) {
+                say(format!("turns on `{need}`, which is no gate"));
+            }
+        }
+        for other in conflicts(gate) {
+            if !registry.gates.contains_key(&other) {
+                say(format!("conflicts with `{other}`, which is no gate"));
+            }
+        }
+    }
+    faults
+}
+
+/// Faults of the umbrellas: a member that is no feature of ours, a gate of the umbrella's kind
+/// that it leaves out, one of another kind that it takes in.
+pub fn umbrellas(registry: &Registry) -> Vec<String> {
+    let mut faults = Vec::new();
+    for umbrella in registry.umbrellas.values() {
+        let mut say = |what: String| faults.push(format!("umbrella `{}`: {what}", umbrella.name));
+        let Some((_, kinds)) = UMBRELLAS.iter().find(|(name, _)| *name == umbrella.name) else {
+            say("is no declared umbrella; a gate needs a row, whatever it turns on".into());
+            continue;
+        };
+        for member in &umbrella.members {
+            if !registry.gates.contains_key(member) && !registry.umbrellas.contains_key(member) {
+                say(format!("`{member}` is neither a gate nor an umbrella; expected a plain union"));
+            }
+        }
+        let inside = union(registry, &umbrella.name);
+        for gate in registry.gates.values() {
+            let belongs = kinds.contains(&gate.kind);
+            if belongs && !inside.contains(&gate.name) && conflicts(gate).is_empty() {
+                say(format!("leaves out `{}`, a {} gate", gate.name, gate.kind.name()));
+            }
+            let needed = inside.iter().any(|other| {
+                let other = registry.gates.get(other);
+                other.is_some_and(|other| other.implies.contains(&gate.name))
+            });
+            if !belongs && inside.contains(&gate.name) && !needed {
+                say(format!("takes in `{}`, a {} gate", gate.name, gate.kind.name()));
+            }
+        }
+    }
+    faults
+}
+
+/// The gates that a feature turns on, itself included where it is one.
+pub fn union(registry: &Registry, feature: &str) -> BTreeSet<String> {
+    let mut gates = BTreeSet::new();
+    let mut open = vec![feature.to_owned()];
+    let mut seen = BTreeSet::new();
+    while let Some(name) = open.pop() {
+        if !seen.insert(name.clone()) {
+            continue;
+        }
+        if let Some(gate) = registry.gates.get(&name) {
+            open.extend(gate.implies.iter().cloned());
+            gates.insert(name);
+        } else if let Some(umbrella) = registry.umbrellas.get(&name) {
+            open.extend(umbrella.members.iter().cloned());
+        }
+    }
+    gates
+}
+
+/// The gates that a gate declares not to work with.
+fn conflicts(gate: &Gate) -> Vec<String> {
+    let listed = gate.more.get("conflicts").and_then(|value| value.as_array());
+    listed
+        .into_iter()
+        .flatten()
+        .filter_map(|name| name.as_str().map(str::to_owned))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shared::registry::Umbrella;
+
+    fn gate(name: &str, kind: Kind) -> Gate {
+        Gate {
+            name: name.to_owned(),
+            kind,
+            path: "hot".to_owned(),
+            phase: "1".to_owned(),
+            counts: "frees".to_owned(),
+            reader: "Stats::x".to_owned(),
+            old_verdict: "none".to_owned(),
+            implies: vec![],
+            more: Default::default(),
+        }
+    }
+
+    fn registry(gates: Vec<Gate>, umbrellas: &[(&str, &[&str])]) -> Registry {
+        Registry {
+            gates: gates.into_iter().map(|g| (g.name.clone(), g)).collect(),
+            umbrellas: umbrellas
+                .iter()
+                .map(|(name, members)| {
+                    let members = members.iter().map(|m| (*m).to_owned()).collect();
+                    let name = (*name).to_owned();
+                    (name.clone(), Umbrella { name, members })
+                })
+                .collect(),
+            faults: vec![],
+        }
+    }
+
+    #[test]
+    fn rows_need_allowed_values() {
+        let mut bad = gate("a", Kind::Telemetry);
+        bad.path = "lukewarm".to_owned();
+        bad.reader.clear();
+        bad.more.insert("colour".to_owned(), "red".into());
+        bad.implies.push("ghost".to_owned());
+        let told = values(&registry(vec![bad, gate("b", Kind::Layer)], &[]));
+        assert_eq!(told.len(), 4, "{told:?}");
+        assert!(told[0].contains("lukewarm") && told[1].contains("reader"));
+        assert!(told.iter().all(|fault| fault.contains("hakmem.a]")));
+    }
+
+    #[test]
+    fn an_umbrella_is_the_union_of_its_kind() {
+        let gates = || {
+            let mut layer = gate("l", Kind::Layer);
+            layer.more.insert("conflicts".to_owned(), serde_json::json!(["m"]));
+            vec![gate("t", Kind::Telemetry), gate("d", Kind::Diagnostic), layer, gate("m", Kind::Layer)]
+        };
+        let good = registry(
+            gates(),
+            &[("telemetry", &["t"]), ("research", &["telemetry", "d"]), ("layers", &["m"])],
+        );
+        assert_eq!(umbrellas(&good), Vec::<String>::new());
+        let bad = registry(
+            gates(),
+            &[("telemetry", &["d"]), ("research", &["telemetry", "dep:x"]), ("other", &["t"])],
+        );
+        let told = umbrellas(&bad).join("\n");
+        for part in [
+            "`telemetry`: leaves out `t`",
+            "`telemetry`: takes in `d`",
+            "`dep:x` is neither",
+            "`other`: is no declared umbrella",
+        ] {
+            assert!(told.contains(part), "{part} in {told}");
+        }
+        assert_eq!(union(&good, "research").into_iter().collect::<Vec<_>>(), ["d", "t"]);
+    }
+}
