@@ -11,6 +11,7 @@ mod bench;
 mod ci;
 mod features;
 mod real;
+mod sanitize;
 mod shared;
 mod stats;
 mod test;
@@ -46,6 +47,8 @@ enum Command {
     Test(Box<test::Args>),
     /// Run real programs on the heap and compare their output with the system's heap
     Real(Box<real::Args>),
+    /// Run the allocator's tests under a sanitizer or Miri (nightly)
+    Sanitize(Box<sanitize::Args>),
     /// Run all that CI runs
     Ci(Box<ci::Args>),
 }
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Features(args) => features::run(*args),
         Command::Test(args) => test::run(*args),
         Command::Real(args) => real::run(*args),
+        Command::Sanitize(args) => sanitize::run(*args),
         Command::Ci(args) => ci::run(*args),
     };
     match outcome {

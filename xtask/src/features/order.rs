@@ -21,6 +21,7 @@ pub const LAYERS: &[&str] = &[
     "policy",
     "background",
     "lifecycle",
+    "cold",
     "hot",
     "api",
     "check",

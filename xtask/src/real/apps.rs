@@ -2,11 +2,12 @@
 //! system's allocator. Their outputs must be equal, and each build must say which heap it is on.
 
 use crate::shared::{command, paths};
+use crate::test::process::Group;
 use anyhow::{Context, Result, bail};
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 /// The package that holds the programs.
 pub const PACKAGE: &str = "hakmem-apps";
@@ -118,19 +119,18 @@ struct Ran {
 }
 
 fn run(program: &Path, name: &str) -> Result<Ran> {
-    let started = Instant::now();
-    // `timeout` ends a program that hangs; it is part of coreutils, like the shell's own tools.
-    let output = Command::new("timeout")
-        .args(["--kill-after=5", "240"])
-        .arg(program)
+    let log = |stream: &str| program.with_extension(stream);
+    let (stdout, stderr) = (log("stdout"), log("stderr"));
+    let mut command = Command::new(program);
+    command
         .arg(name)
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot run {}", program.display()))?;
+        .stdout(File::create(&stdout)?)
+        .stderr(File::create(&stderr)?);
+    let ended = Group::start(command)?.wait(super::run::LIMIT)?;
     Ok(Ran {
-        ok: output.status.success(),
-        stdout: output.stdout,
-        stderr: output.stderr,
-        took: started.elapsed(),
+        ok: ended.success(),
+        stdout: fs::read(stdout)?,
+        stderr: fs::read(stderr)?,
+        took: ended.took,
     })
 }

@@ -8,13 +8,13 @@
 use super::evidence::{Evidence, LIBRARY};
 use super::program::Program;
 use crate::shared::{command, paths};
-use anyhow::{Context, Result, bail};
+use crate::test::process::{Ended, Group};
+use anyhow::{Result, bail};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 /// Longest time one script may take. They take seconds; a heap that hangs must not hang CI.
 pub const LIMIT: Duration = Duration::from_secs(240);
@@ -42,11 +42,11 @@ pub fn compare(program: &Program, library: &Path, scratch: &Path) -> Result<Comp
     let place = Place::make(scratch)?;
     if program.folder.join("prepare.sh").is_file() {
         let made = place.run(program, "prepare.sh", &[])?;
-        if !made.status.is_some_and(|status| status.success()) {
+        if !made.ended.success() {
             bail!(
                 "{}/prepare.sh failed ({}):\n{}",
                 program.name,
-                made.ended(),
+                made.ended.words(),
                 command::tail(&made.stderr, 20)
             );
         }
@@ -54,11 +54,11 @@ pub fn compare(program: &Program, library: &Path, scratch: &Path) -> Result<Comp
     place.empty()?;
     let system = place.run(program, "run.sh", &[])?;
     let expected = place.files()?;
-    if !system.status.is_some_and(|status| status.success()) {
+    if !system.ended.success() {
         bail!(
             "{}/run.sh failed without the preload ({}), so there is nothing to compare with:\n{}",
             program.name,
-            system.ended(),
+            system.ended.words(),
             command::tail(&system.stderr, 20)
         );
     }
@@ -77,11 +77,11 @@ pub fn compare(program: &Program, library: &Path, scratch: &Path) -> Result<Comp
     let evidence = Evidence::read(&place.debug)?;
 
     let mut faults = Vec::new();
-    if preload.status != system.status {
+    if preload.ended.status != system.ended.status {
         faults.push(format!(
             "ended with {}, without the preload with {}",
-            preload.ended(),
-            system.ended()
+            preload.ended.words(),
+            system.ended.words()
         ));
     }
     if preload.stdout != system.stdout {
@@ -104,8 +104,8 @@ pub fn compare(program: &Program, library: &Path, scratch: &Path) -> Result<Comp
     Ok(Compared {
         faults,
         evidence,
-        system: system.took,
-        preload: preload.took,
+        system: system.ended.took,
+        preload: preload.ended.took,
         bytes,
     })
 }
@@ -142,20 +142,9 @@ struct Place {
 
 /// What one script did.
 struct Ran {
-    /// None where the time was up.
-    status: Option<ExitStatus>,
+    ended: Ended,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
-    took: Duration,
-}
-
-impl Ran {
-    fn ended(&self) -> String {
-        match self.status {
-            Some(status) => status.to_string(),
-            None => format!("no end within {} s", LIMIT.as_secs()),
-        }
-    }
 }
 
 impl Place {
@@ -191,7 +180,8 @@ impl Place {
     ) -> Result<Ran> {
         let log = |name: &str| self.home.parent().unwrap_or(&self.home).join(name);
         let (stdout, stderr) = (log("stdout"), log("stderr"));
-        let mut child = Command::new("bash")
+        let mut command = Command::new("bash");
+        command
             .arg(program.folder.join(script))
             .current_dir(&self.work)
             .env_clear()
@@ -205,36 +195,13 @@ impl Place {
             .env("INPUT", &self.input)
             .env("OUT", &self.out)
             .envs(more.iter().copied())
-            .stdin(Stdio::null())
             .stdout(File::create(&stdout)?)
-            .stderr(File::create(&stderr)?)
-            .process_group(0)
-            .spawn()
-            .context("cannot start bash")?;
-        let started = Instant::now();
-        let status = loop {
-            if let Some(status) = child.try_wait()? {
-                break Some(status);
-            }
-            if started.elapsed() > LIMIT {
-                break None;
-            }
-            std::thread::sleep(Duration::from_millis(15));
-        };
-        let took = started.elapsed();
-        // Whatever the script left behind ends with it, on time or not.
-        let group = i32::try_from(child.id()).context("process id")?;
-        // SAFETY: sends a signal; touches no memory. The group is the one made for this child, and
-        // its id is not reused while a member of it lives; without one the call does nothing.
-        unsafe { libc::kill(-group, libc::SIGKILL) };
-        if status.is_none() {
-            child.wait()?;
-        }
+            .stderr(File::create(&stderr)?);
+        let ended = Group::start(command)?.wait(LIMIT)?;
         Ok(Ran {
-            status,
+            ended,
             stdout: fs::read(stdout)?,
             stderr: fs::read(stderr)?,
-            took,
         })
     }
 

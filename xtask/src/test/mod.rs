@@ -1,15 +1,317 @@
-//! `cargo xtask test`.
+//! `cargo xtask test`: every test there is, in one command, with one count at the end.
+//!
+//! A suite is one `cargo test` invocation; the last one is the real programs. cargo's closing lines
+//! (`test result: ...`) are passed on, everything else goes to a log that is shown where a suite
+//! fails. What is not installed is named with the command that installs it.
 
+pub mod process;
 pub mod tally;
 
-use anyhow::{Result, bail};
-use std::process::ExitCode;
+use crate::features::every_feature;
+use crate::real;
+use crate::shared::registry::{PACKAGE, Registry};
+use crate::shared::{command, paths, term};
+use anyhow::{Context, Result};
+use serde::Serialize;
+use std::fmt::Write;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+use tally::Tally;
+
+/// Longest time one suite may take, its build included. A heap that hangs must not hang CI.
+const LIMIT: Duration = Duration::from_secs(20 * 60);
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
-pub struct Args {}
+#[command(after_help = "Examples:
+  cargo xtask test                     every test
+  cargo xtask test fork                tests, and real programs, whose name contains `fork`
+  cargo xtask test --suite gate        the suites whose name contains `gate`
+  cargo xtask test --no-real           all but the real programs
+  cargo xtask test --list              the suites and their commands")]
+pub struct Args {
+    /// Run only tests whose name contains this word
+    filter: Option<String>,
+
+    /// Run only suites whose name contains this word
+    #[arg(long)]
+    suite: Option<String>,
+
+    /// Leave out the real programs
+    #[arg(long)]
+    no_real: bool,
+
+    /// List the suites and run nothing
+    #[arg(long)]
+    list: bool,
+
+    /// Pass all output of the tests on, not only the closing lines
+    #[arg(long, short)]
+    verbose: bool,
+
+    /// Print the results as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One `cargo test` invocation.
+struct Suite {
+    name: String,
+    arguments: Vec<String>,
+}
+
+/// What a suite came to.
+#[derive(Debug, Serialize)]
+struct Outcome {
+    name: String,
+    tally: Tally,
+    seconds: f64,
+    failures: Vec<String>,
+}
 
 /// Runs the command.
-pub fn run(_args: Args) -> Result<ExitCode> {
-    bail!("`cargo xtask test` is not built yet")
+pub fn run(args: Args) -> Result<ExitCode> {
+    let registry = Registry::read()?;
+    let wanted = |name: &str| args.suite.as_ref().is_none_or(|word| name.contains(word.as_str()));
+    let mut suites = suites(&registry);
+    suites.retain(|suite| wanted(&suite.name));
+    let with_real = !args.no_real && wanted("real programs");
+    if args.list {
+        for suite in &suites {
+            println!("{:32} cargo {}", suite.name, suite.arguments.join(" "));
+        }
+        if with_real {
+            println!("{:32} cargo xtask real", "real programs");
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let missing = missing();
+    let logs = paths::target().join("xtask/test");
+    std::fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
+
+    let mut outcomes = Vec::new();
+    let count = suites.len() + usize::from(with_real);
+    for (number, suite) in suites.iter().enumerate() {
+        let outcome = suite.run(&args, &format!("{}/{count}", number + 1))?;
+        outcomes.push(outcome);
+    }
+    if with_real {
+        outcomes.push(real_programs(&args, &format!("{count}/{count}"))?);
+    }
+    let mut tally = Tally::default();
+    for outcome in &outcomes {
+        tally += outcome.tally;
+    }
+    if args.json {
+        let all = serde_json::json!({ "suites": outcomes, "tally": tally, "missing": missing });
+        println!("{}", serde_json::to_string_pretty(&all)?);
+    } else {
+        print_summary(&outcomes);
+        for what in &missing {
+            println!("missing: {what}");
+        }
+        println!("{}", tally.line());
+    }
+    if tally.passed + tally.failed == 0 {
+        term::note("no test ran: nothing matches the words given");
+    }
+    Ok(ExitCode::from(u8::from(!tally.good())))
+}
+
+/// Every suite, from the registry.
+fn suites(registry: &Registry) -> Vec<Suite> {
+    let suite = |name: String, words: &[&str]| Suite {
+        name,
+        arguments: ["test", "--no-fail-fast"]
+            .iter()
+            .chain(words)
+            .map(|word| (*word).to_owned())
+            .collect(),
+    };
+    let mut suites = vec![
+        suite("workspace".into(), &["--workspace"]),
+        suite(
+            "optimised".into(),
+            &["--release", "--package", PACKAGE, "--package", "hakmem-preload"],
+        ),
+    ];
+    for gate in registry.gates.keys() {
+        suites.push(suite(
+            format!("gate {gate}"),
+            &["--package", PACKAGE, "--lib", "--tests", "--features", gate],
+        ));
+    }
+    let every: Vec<String> = every_feature(registry)
+        .iter()
+        .map(|feature| format!("{PACKAGE}/{feature}"))
+        .collect();
+    suites.push(suite(
+        "all gates".into(),
+        &[
+            "--package",
+            PACKAGE,
+            "--package",
+            "hakmem-preload",
+            "--features",
+            &every.join(","),
+        ],
+    ));
+    suites
+}
+
+impl Suite {
+    fn run(&self, args: &Args, position: &str) -> Result<Outcome> {
+        let mut cargo = command::cargo();
+        cargo.args(&self.arguments);
+        if let Some(filter) = &args.filter {
+            cargo.arg(filter);
+        }
+        run_cargo(&self.name, cargo, position, args.verbose, args.json)
+    }
+}
+
+/// Runs one `cargo test`, passes its closing lines on, and keeps the rest in a log.
+fn run_cargo(
+    name: &str,
+    cargo: Command,
+    position: &str,
+    verbose: bool,
+    quiet: bool,
+) -> Result<Outcome> {
+    term::step("Testing", format!("{name} ({position})"));
+    let spinner = term::spinner("Running", name.to_owned());
+    let (mut tally, mut failures, mut log) = (Tally::default(), Vec::new(), String::new());
+    let shown = command::show(&cargo);
+    let ended = process::stream(cargo, LIMIT, |line| {
+        let _ = writeln!(log, "{line}");
+        let closing = Tally::from_cargo(line);
+        if let Some(counts) = closing {
+            tally += counts;
+        }
+        if let Some(test) = line.strip_prefix("test ").and_then(|l| l.strip_suffix(" ... FAILED")) {
+            failures.push(test.to_owned());
+        }
+        if closing.is_some() || verbose {
+            spinner.suspend(|| if quiet { eprintln!("{line}") } else { println!("{line}") });
+        } else if line.starts_with("     Running") || line.starts_with("   Doc-tests") {
+            spinner.set_message(line.trim().to_owned());
+            spinner.suspend(|| eprintln!("{line}"));
+        }
+    })?;
+    spinner.finish_and_clear();
+    let path = paths::target().join(format!("xtask/test/{}.log", name.replace([' ', '/'], "-")));
+    std::fs::write(&path, &log).with_context(|| format!("cannot write {}", path.display()))?;
+    if !ended.success() {
+        if tally.failed == 0 {
+            // A build that failed, a test that took its process down, or the time that was up.
+            tally += Tally::FAILED;
+            failures.push(format!("{name}: {}", ended.words()));
+        }
+        eprintln!("{}", command::tail(log.as_bytes(), 150));
+        let what = format!("`{shown}`: {}; all of its output: {}", ended.words(), path.display());
+        term::error(&anyhow::anyhow!(what));
+    }
+    Ok(Outcome {
+        name: name.to_owned(),
+        tally,
+        seconds: ended.took.as_secs_f64(),
+        failures,
+    })
+}
+
+fn real_programs(args: &Args, position: &str) -> Result<Outcome> {
+    term::step("Testing", format!("real programs ({position})"));
+    let started = std::time::Instant::now();
+    let outcomes = real::run_all(&real::Args {
+        filter: args.filter.iter().cloned().collect(),
+        ..Default::default()
+    });
+    let (mut tally, mut failures) = (Tally::default(), Vec::new());
+    match outcomes {
+        Ok(outcomes) => {
+            for outcome in outcomes {
+                tally += outcome.tally();
+                if outcome.status == real::Status::Failed {
+                    failures.push(outcome.name);
+                }
+            }
+        }
+        // A word that picks tests need not pick a program.
+        Err(_) if args.filter.is_some() => {}
+        Err(error) => {
+            term::error(&error);
+            tally += Tally::FAILED;
+            failures.push(format!("{error:#}"));
+        }
+    }
+    Ok(Outcome {
+        name: "real programs".to_owned(),
+        tally,
+        seconds: started.elapsed().as_secs_f64(),
+        failures,
+    })
+}
+
+fn print_summary(outcomes: &[Outcome]) {
+    let mut table = real::table();
+    table.set_header(["suite", "passed", "failed", "skipped", "time"]);
+    for outcome in outcomes {
+        table.add_row([
+            outcome.name.clone(),
+            outcome.tally.passed.to_string(),
+            outcome.tally.failed.to_string(),
+            outcome.tally.skipped.to_string(),
+            format!("{:.0} s", outcome.seconds),
+        ]);
+    }
+    println!("\n{table}");
+    for outcome in outcomes {
+        for failure in &outcome.failures {
+            println!("failed: {} ({})", failure, outcome.name);
+        }
+    }
+}
+
+/// Tools that some test or some evidence needs and that are not here, each with what it is for and
+/// the command that installs it.
+pub fn missing() -> Vec<String> {
+    let mut missing = Vec::new();
+    for (program, needed_for, install) in [
+        ("gcc", "the C tests of the preload library", "apt-get install gcc libc6-dev"),
+        ("g++", "the C++ tests of the preload library", "apt-get install g++"),
+        ("valgrind", "exact instruction counts", "apt-get install valgrind"),
+    ] {
+        if paths::which(program).is_none() {
+            missing.push(format!("{program}, for {needed_for}: `{install}`"));
+        }
+    }
+    for what in &missing {
+        term::note(format!("not installed: {what}"));
+    }
+    missing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_gate_has_a_suite_of_its_own() {
+        let registry = Registry::read().unwrap();
+        let names: Vec<String> = suites(&registry).into_iter().map(|s| s.name).collect();
+        for gate in registry.gates.keys() {
+            assert!(names.contains(&format!("gate {gate}")), "{gate}");
+        }
+        assert!(names.contains(&"workspace".to_owned()) && names.contains(&"all gates".to_owned()));
+    }
+
+    #[test]
+    fn a_suite_that_dies_is_a_failure() {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'; kill -9 $$"]);
+        std::fs::create_dir_all(paths::target().join("xtask/test")).unwrap();
+        let outcome = run_cargo("self test", shell, "1/1", false, true).unwrap();
+        assert_eq!((outcome.tally.passed, outcome.tally.failed), (2, 1));
+        assert_eq!(outcome.failures.len(), 1);
+    }
 }

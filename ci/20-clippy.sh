@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Clippy with warnings as errors: the workspace, each gate alone, all gates together.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cargo clippy --workspace --all-targets -- -D warnings
+for gate in $(cargo xtask features --names); do
+    cargo clippy --package hakmem-alloc --all-targets --features "$gate" -- -D warnings
+done
+all=$(cargo xtask features --names --all)
+cargo clippy --package hakmem-alloc --all-targets --features "$all" -- -D warnings
