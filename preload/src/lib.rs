@@ -1,1 +1,38 @@
-//! placeholder
+//! `libhakmem_preload.so`: the hakmem heap for programs that do not know about it.
+//!
+//! ```text
+//! LD_PRELOAD=/path/to/libhakmem_preload.so program
+//! ```
+//!
+//! Every exported function is a thin forward onto `hakmem::raw`; what is decided here is only
+//! what C, POSIX and C++ ask of each name: error codes, `errno`, the new-handler.
+//!
+//! | file | exports |
+//! |---|---|
+//! | [`family`] | what ISO C and POSIX name: `malloc`, `free`, `calloc`, `realloc`, `aligned_alloc`, ... |
+//! | [`extras`] | what glibc adds: `memalign`, `pvalloc`, `malloc_usable_size`, `__libc_malloc`, ... |
+//! | [`reports`] | what glibc adds to look inside: `mallinfo2`, `malloc_stats`, `malloc_info`, `mallopt` |
+//! | [`operators`] | every C++ `operator new` and `operator delete` |
+//! | [`hak`] | the C interface of the heap itself, `include/hakmem.h` |
+//!
+//! Not exported: [`failed_new`] (the new-handler and `std::bad_alloc`), [`output`] (printing
+//! without allocating), [`errno`](mod@errno) and [`no_panic`].
+//!
+//! Assumes: the library is never unloaded (`-z nodelete`, see `build.rs`), and that no other
+//! library in the process hands out blocks through only some of these names.
+
+// Nothing here may reach `std`: its panics print, lock and allocate inside `malloc`, and bring
+// thread-local storage that `dlopen` would have to find room for. See `no_panic`.
+#![no_std]
+
+mod errno;
+mod extras;
+#[cfg_attr(target_arch = "x86_64", path = "failed_new/x86_64.rs")]
+#[cfg_attr(not(target_arch = "x86_64"), path = "failed_new/portable.rs")]
+mod failed_new;
+mod family;
+mod hak;
+mod no_panic;
+mod operators;
+mod output;
+mod reports;

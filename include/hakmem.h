@@ -1,0 +1,119 @@
+/* The C interface of the hakmem heap: statistics, giving memory back, configuration.
+ *
+ * Allocation itself needs no header of ours: libhakmem_preload.so exports malloc, free and their
+ * whole family, and every C++ operator new and delete. Either preload the library,
+ *
+ *     LD_PRELOAD=/path/to/libhakmem_preload.so program
+ *
+ * or link it (-lhakmem_preload). A program that only sometimes runs on hakmem can look the names
+ * below up with dlsym(RTLD_DEFAULT, "hak_version").
+ *
+ * For all functions, unless they say otherwise:
+ *   - sizes and counts are in bytes;
+ *   - they may be called from any thread at any time, but not from a signal handler;
+ *   - they do not allocate, and leave errno alone: errors are results, with values of <errno.h>;
+ *   - what is handed in stays the caller's.
+ */
+#ifndef HAKMEM_H
+#define HAKMEM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What a counter reads when the library was built without it: never a silent zero. */
+#define HAK_NOT_COMPILED_IN UINT64_MAX
+
+/* The class groups of the tiny tier, C0..C7: requests up to 8, 16, 32, ..., 1024 bytes. */
+#define HAK_CLASS_GROUPS 8
+
+/* Columns of hak_stats.class_groups (gate tiny-class-stats). */
+enum hak_class_counter {
+    HAK_CLASS_HITS,      /* allocations that the thread's magazine served */
+    HAK_CLASS_MISSES,    /* allocations that had to refill it */
+    HAK_CLASS_FREES,     /* frees that it took */
+    HAK_CLASS_OVERFLOWS, /* frees that had to flush it */
+    HAK_CLASS_REFILLED,  /* blocks that refills brought */
+    HAK_CLASS_COUNTERS
+};
+
+/* Columns of hak_stats.unified_cache (gate unified-cache-measure). */
+enum hak_cache_counter {
+    HAK_CACHE_HITS,          /* allocations served without a refill */
+    HAK_CACHE_MISSES,        /* allocations that needed one */
+    HAK_CACHE_REFILLS,       /* refills that brought at least one block */
+    HAK_CACHE_REFILL_CYCLES, /* time-stamp cycles spent in refills */
+    HAK_CACHE_COUNTERS
+};
+
+/* A reading of the whole process. Fields are only ever added, at the end. */
+struct hak_stats {
+    size_t size; /* set by the caller: sizeof(struct hak_stats) */
+
+    uint64_t mapped_bytes; /* address space taken from the system for blocks, resident or not */
+    uint64_t in_use_bytes; /* blocks that the program holds, rounded up to their classes */
+    uint64_t cached_bytes; /* free blocks and pages kept for the next request */
+    uint64_t huge_bytes;   /* of in_use_bytes: blocks that are mappings of their own */
+    uint64_t heaps;        /* thread heaps made so far */
+    uint64_t parked_heaps; /* of these, without a thread at the moment */
+    uint64_t os_maps;      /* system calls so far that took memory, */
+    uint64_t os_unmaps;    /* ... that gave address space back, */
+    uint64_t os_advises;   /* ... that gave pages back or asked for huge ones */
+
+    /* Counters of gates: HAK_NOT_COMPILED_IN in a build without theirs. */
+    uint64_t tiny_free_calls; /* frees of tiny blocks */
+    uint64_t class_groups[HAK_CLASS_GROUPS][HAK_CLASS_COUNTERS];
+    uint64_t unified_cache[HAK_CLASS_GROUPS + 1][HAK_CACHE_COUNTERS]; /* the last row: mid tier */
+};
+
+/* The library's version, as "major.minor.patch". Static text. */
+const char *hak_version(void);
+
+/* Reads the statistics. Set out->size first; as much as fits into it is written, so that programs
+ * and libraries of different ages understand each other. The figures are read one after another
+ * while other threads go on: each is right, their sums may be off by what happened meanwhile.
+ * 0, or EINVAL: out is null or out->size smaller than the size field itself. */
+int hak_stats(struct hak_stats *out);
+
+/* Writes the statistics to a file descriptor, as text for people. 0, or the errno of write(2). */
+int hak_stats_print(int fd);
+
+/* Writes the statistics as one JSON object into a buffer of `size` bytes, as snprintf does: cut
+ * to fit and ended with a zero byte (if size > 0). Returns the length of the whole text without
+ * the zero byte: if that is >= size, it was cut. A null buffer is allowed if size is 0. */
+size_t hak_stats_json(char *buffer, size_t size);
+
+/* Gives unused memory back to the system now, but keeps about `keep` bytes of it for later.
+ * 1 if anything was given back, else 0. */
+int hak_trim(size_t keep);
+
+/* Empties the calling thread's caches into the shared heap, takes in what other threads freed,
+ * and gives unused memory back. For a thread that goes idle. */
+void hak_collect(void);
+
+/* Writes the configuration to a file descriptor: each setting, its value, where that came from
+ * and whether it is compiled in. 0, or the errno of write(2). */
+int hak_print_config(int fd);
+
+/* Changes a setting while the program runs. `name` is that of the environment variable, with or
+ * without its prefix ("HAKMEM_THP" or "THP"), `value` what the variable would hold.
+ * 0, or ENOENT: no such setting; EINVAL: a null pointer, or no such value for it; ENOTSUP: the
+ * setting is not compiled in, or only read at the start. On an error nothing has changed. */
+int hak_config_set(const char *name, const char *value);
+
+/* 1 if `pointer` lies in memory that this heap has handed out or may hand out, else 0. For any
+ * value at all; the memory is not touched. */
+int hak_owns(const void *pointer);
+
+/* How many bytes a block really has, all of which may be used; 0 for null and for pointers that
+ * this heap does not own. A pointer into the heap must be that of a live block. */
+size_t hak_usable_size(const void *block);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

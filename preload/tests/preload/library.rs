@@ -1,0 +1,266 @@
+//! The library as a file: what it exports and imports, how it wants to be loaded, its
+//! thread-local storage, and that a failed `new` leaves no Rust frame behind.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, OpKind};
+use object::elf::DynamicTag;
+use object::read::elf::{Dyn as _, ElfFile64, ProgramHeader as _};
+use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, elf};
+
+use crate::common::library;
+
+/// All that the library may export, by the file that does it.
+const EXPORTS: &[&str] = &[
+    // family
+    "aligned_alloc",
+    "calloc",
+    "free",
+    "free_aligned_sized",
+    "free_sized",
+    "malloc",
+    "posix_memalign",
+    "realloc",
+    "reallocarray",
+    // extras
+    "__libc_calloc",
+    "__libc_cfree",
+    "__libc_free",
+    "__libc_malloc",
+    "__libc_memalign",
+    "__libc_pvalloc",
+    "__libc_realloc",
+    "__libc_reallocarray",
+    "__libc_valloc",
+    "__posix_memalign",
+    "cfree",
+    "malloc_trim",
+    "malloc_usable_size",
+    "memalign",
+    "pvalloc",
+    "valloc",
+    // reports
+    "mallinfo",
+    "mallinfo2",
+    "malloc_info",
+    "malloc_stats",
+    "mallopt",
+    // operators
+    "_ZdaPv",
+    "_ZdaPvRKSt9nothrow_t",
+    "_ZdaPvSt11align_val_t",
+    "_ZdaPvSt11align_val_tRKSt9nothrow_t",
+    "_ZdaPvm",
+    "_ZdaPvmSt11align_val_t",
+    "_ZdlPv",
+    "_ZdlPvRKSt9nothrow_t",
+    "_ZdlPvSt11align_val_t",
+    "_ZdlPvSt11align_val_tRKSt9nothrow_t",
+    "_ZdlPvm",
+    "_ZdlPvmSt11align_val_t",
+    "_Znam",
+    "_ZnamRKSt9nothrow_t",
+    "_ZnamSt11align_val_t",
+    "_ZnamSt11align_val_tRKSt9nothrow_t",
+    "_Znwm",
+    "_ZnwmRKSt9nothrow_t",
+    "_ZnwmSt11align_val_t",
+    "_ZnwmSt11align_val_tRKSt9nothrow_t",
+    // hak
+    "hak_collect",
+    "hak_config_set",
+    "hak_owns",
+    "hak_print_config",
+    "hak_stats",
+    "hak_stats_json",
+    "hak_stats_print",
+    "hak_trim",
+    "hak_usable_size",
+    "hak_version",
+];
+
+struct Library {
+    bytes: Vec<u8>,
+}
+
+type File<'a> = ElfFile64<'a, Endianness>;
+
+impl Library {
+    fn load() -> Self {
+        Self { bytes: std::fs::read(library()).expect("the library can be read") }
+    }
+
+    fn file(&self) -> File<'_> {
+        File::parse(self.bytes.as_slice()).expect("the library is an ELF file")
+    }
+}
+
+/// The entries of the dynamic section: tag and value.
+fn dynamic(file: &File<'_>) -> Vec<(DynamicTag, u64)> {
+    let endian = file.endian();
+    file.elf_program_headers()
+        .iter()
+        .find_map(|segment| segment.dynamic(endian, file.data()).expect("a readable segment"))
+        .expect("a shared library has a dynamic section")
+        .iter()
+        .map(|entry| (entry.d_tag(endian), entry.d_val(endian)))
+        .collect()
+}
+
+fn value(file: &File<'_>, tag: DynamicTag) -> u64 {
+    dynamic(file).iter().find(|entry| entry.0 == tag).map_or(0, |entry| entry.1)
+}
+
+#[test]
+fn exactly_the_public_names_are_exported() {
+    let library = Library::load();
+    let file = library.file();
+    let exported: BTreeSet<&str> = file
+        .dynamic_symbols()
+        .filter(|symbol| symbol.is_definition() && !symbol.is_local())
+        .map(|symbol| symbol.name().expect("a readable name"))
+        .collect();
+    let expected: BTreeSet<&str> = EXPORTS.iter().copied().collect();
+    let missing: Vec<_> = expected.difference(&exported).collect();
+    let surprising: Vec<_> = exported.difference(&expected).collect();
+    assert!(
+        missing.is_empty() && surprising.is_empty(),
+        "missing {missing:?}, more {surprising:?}"
+    );
+}
+
+#[test]
+fn only_the_c_library_is_needed() {
+    let library = Library::load();
+    let file = library.file();
+    let strings = value(&file, elf::DT_STRTAB);
+    let needed: Vec<String> = dynamic(&file)
+        .iter()
+        .filter(|entry| entry.0 == elf::DT_NEEDED)
+        .map(|entry| {
+            // The first segment is mapped at 0 from the file's start: addresses are offsets.
+            let start = usize::try_from(strings + entry.1).expect("an offset in the file");
+            let end = start + library.bytes[start..].iter().position(|&byte| byte == 0).unwrap();
+            String::from_utf8_lossy(&library.bytes[start..end]).into_owned()
+        })
+        .collect();
+    for name in &needed {
+        assert!(
+            name.starts_with("libc.") || name.starts_with("ld-linux"),
+            "the library must need the C library only, but needs {name}"
+        );
+    }
+    for import in file.dynamic_symbols().filter(|symbol| symbol.is_undefined()) {
+        let name = import.name().expect("a readable name");
+        assert!(!EXPORTS.contains(&name), "{name} is imported: a call to ourselves");
+        // Thread-local storage through a call, stack unwinding, or std's panics.
+        for unwanted in ["__tls_get_addr", "_Unwind", "rust_", "__gxx", "__cxa_thread_atexit"] {
+            assert!(!name.starts_with(unwanted), "{name} must not be imported");
+        }
+    }
+}
+
+#[test]
+fn the_c_library_need_not_be_newer_than_2_34() {
+    let library = Library::load();
+    let file = library.file();
+    let strings = file.section_by_name(".dynstr").expect("a string table");
+    let names = String::from_utf8_lossy(strings.data().expect("readable")).into_owned();
+    let newest = names
+        .split('\0')
+        .filter_map(|name| name.strip_prefix("GLIBC_2."))
+        .filter_map(|version| version.split('.').next()?.parse::<u32>().ok())
+        .max();
+    assert!(newest.is_some_and(|minor| minor <= 34), "needs glibc 2.{newest:?}");
+}
+
+#[test]
+fn it_is_loaded_for_good_and_at_once() {
+    let library = Library::load();
+    let file = library.file();
+    let flags = value(&file, elf::DT_FLAGS_1);
+    for (flag, name) in [(elf::DF_1_NODELETE, "NODELETE"), (elf::DF_1_NOW, "NOW")] {
+        assert_ne!(flags & flag.0, 0, "{name} is missing");
+    }
+    let has_tag = |tag| dynamic(&file).iter().any(|entry| entry.0 == tag);
+    assert!(!has_tag(elf::DT_TEXTREL), "relocations in the code");
+    assert_eq!(value(&file, elf::DT_FLAGS) & elf::DF_TEXTREL.0, 0);
+}
+
+#[test]
+fn thread_local_storage_is_small_and_initial_exec() {
+    let library = Library::load();
+    let file = library.file();
+    let endian = file.endian();
+    let size: u64 = file
+        .elf_program_headers()
+        .iter()
+        .filter(|segment| segment.p_type(endian) == elf::PT_TLS)
+        .map(|segment| segment.p_memsz(endian))
+        .sum();
+    // `dlopen` has to find room for it in what the C library keeps spare, copies included.
+    assert!(size <= 64, "{size} bytes of thread-local storage");
+    if size > 0 {
+        assert_ne!(
+            value(&file, elf::DT_FLAGS) & elf::DF_STATIC_TLS.0,
+            0,
+            "thread-local storage that is not initial-exec"
+        );
+    }
+    for (_, relocation) in file.dynamic_relocations().into_iter().flatten() {
+        let object::RelocationFlags::Elf { r_type } = relocation.flags() else { continue };
+        assert!(
+            ![elf::R_X86_64_DTPMOD64, elf::R_X86_64_DTPOFF64, elf::R_X86_64_TLSDESC]
+                .contains(&r_type),
+            "a dynamic thread-local relocation, type {r_type}"
+        );
+    }
+}
+
+/// Where a call or jump leads, if that can be told: directly, or through a GOT slot that the
+/// loader fills with an address in this library.
+fn destination(instruction: &Instruction, slots: &BTreeMap<u64, u64>) -> Option<u64> {
+    match instruction.op0_kind() {
+        OpKind::NearBranch64 => Some(instruction.near_branch_target()),
+        OpKind::Memory if instruction.is_ip_rel_memory_operand() => {
+            slots.get(&instruction.ip_rel_memory_address()).copied()
+        }
+        _ => None,
+    }
+}
+
+#[test]
+fn a_failed_new_is_reached_by_jumps_only() {
+    let library = Library::load();
+    let file = library.file();
+    let functions: BTreeMap<&str, (u64, u64)> = file
+        .symbols()
+        .filter_map(|symbol| Some((symbol.name().ok()?, (symbol.address(), symbol.size()))))
+        .collect();
+    let slots: BTreeMap<u64, u64> = file
+        .dynamic_relocations()
+        .into_iter()
+        .flatten()
+        .map(|(place, relocation)| (place, relocation.addend().cast_unsigned()))
+        .collect();
+    let failed: Vec<u64> = ["hakmem_failed_new", "hakmem_failed_new_nothrow"]
+        .iter()
+        .map(|name| functions.get(name).expect("both exist").0)
+        .collect();
+    let text = file.section_by_name(".text").expect("code");
+    for name in EXPORTS.iter().filter(|name| name.starts_with("_Zn")) {
+        let &(address, size) = functions.get(name).expect("exported");
+        let code = text.data_range(address, size).expect("readable").expect("in the code");
+        let mut jumps = 0;
+        for instruction in Decoder::with_ip(64, code, address, DecoderOptions::NONE) {
+            let leads = destination(&instruction, &slots).is_some_and(|to| failed.contains(&to));
+            match instruction.flow_control() {
+                FlowControl::Call | FlowControl::IndirectCall => {
+                    assert!(!leads, "{name} calls the failure path and stays on the stack");
+                }
+                _ => jumps += usize::from(leads),
+            }
+        }
+        assert!(jumps > 0, "{name} does not lead to the failure path");
+    }
+}

@@ -1,0 +1,127 @@
+//! What the functions do: C and C++ programs that check themselves.
+
+use std::ffi::OsStr;
+use std::process::Command;
+
+use crate::common::{Kind, check, check_cxx, compile, plain, preloaded, program, root, run};
+
+#[test]
+fn the_family_does_what_iso_c_and_posix_say() {
+    check("family.c", &[]);
+}
+
+#[test]
+fn the_extras_do_what_glibc_does() {
+    check("extras.c", &[]);
+}
+
+#[test]
+fn the_c_interface_does_what_its_header_says() {
+    run(&mut plain(&program("hak.c"))).passed();
+}
+
+#[test]
+fn the_header_is_plain_c99() {
+    let strict = Command::new(std::env::var("CC").unwrap_or_else(|_| "cc".into()))
+        .args(["-std=c99", "-pedantic-errors", "-Wall", "-Wextra", "-Werror", "-fsyntax-only"])
+        .args(["-x", "c"])
+        .arg(root().join("include/hakmem.h"))
+        .output()
+        .expect("the C compiler can be run");
+    assert!(strict.status.success(), "{}", String::from_utf8_lossy(&strict.stderr));
+}
+
+#[test]
+fn the_header_is_good_for_cxx() {
+    if let Some(program) = compile("hak_header.cpp", Kind::Program) {
+        run(&mut plain(&program)).passed();
+    }
+}
+
+/// What the portable programs ask of hakmem, every correct heap gives: they pass on the system's.
+#[test]
+fn the_tests_themselves_hold_on_the_system_heap() {
+    for source in ["family.c", "extras.c", "threads.c", "stress.c", "limit.c"] {
+        run(plain(&program(source)).env("HAKMEM_TEST_SYSTEM", "1")).passed();
+    }
+    for source in ["operators.cpp", "bad_alloc.cpp"] {
+        if let Some(program) = compile(source, Kind::Program) {
+            run(plain(&program).env("HAKMEM_TEST_SYSTEM", "1")).passed();
+        }
+    }
+}
+
+#[test]
+fn every_cxx_operator_allocates_and_frees() {
+    check_cxx("operators.cpp");
+}
+
+#[test]
+fn a_failed_new_calls_the_handler_and_throws() {
+    check_cxx("bad_alloc.cpp");
+}
+
+#[test]
+fn a_failed_new_throws_in_a_cxx_library_of_a_c_program() {
+    if let Some(plugin) = compile("cxx_plugin.cpp", Kind::Plugin) {
+        check("c_host.c", &[plugin.as_os_str()]);
+    }
+}
+
+#[test]
+fn a_failed_new_without_a_cxx_library_ends_with_a_line() {
+    let outcome = run(&mut preloaded(&program("c_host.c")));
+    assert_eq!(outcome.signal, Some(libc::SIGABRT), "{}", outcome.describe());
+    let expected = "hakmem: operator new of 1152921504606846976 bytes failed";
+    assert!(outcome.stderr.starts_with(expected), "{}", outcome.describe());
+    assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.describe());
+}
+
+#[test]
+fn threads_come_and_go_and_free_each_others_blocks() {
+    check("threads.c", &[]);
+}
+
+#[test]
+fn random_work_keeps_every_block_intact() {
+    for seed in ["1", "2", "3"] {
+        check("stress.c", &[OsStr::new(seed)]);
+    }
+}
+
+#[test]
+fn fork_under_load_leaves_the_child_a_heap() {
+    check("fork.c", &[]);
+}
+
+#[test]
+fn exit_handlers_and_destructors_use_the_heap_to_the_end() {
+    let program = program("exit_order.c");
+    let stages = |lines: &[&str]| lines.join("\n") + "\n";
+    let outcome = run(&mut preloaded(&program));
+    assert_eq!(outcome.code, Some(0), "{}", outcome.describe());
+    assert_eq!(
+        outcome.stdout,
+        stages(&["constructor", "main", "handler one", "handler two", "destructor"])
+    );
+    assert_eq!(outcome.stderr, "");
+    let outcome = run(preloaded(&program).arg("pthread_exit"));
+    assert_eq!(outcome.code, Some(0), "{}", outcome.describe());
+    assert_eq!(
+        outcome.stdout,
+        stages(&["constructor", "main", "after main", "handler one", "handler two", "destructor"])
+    );
+    assert_eq!(outcome.stderr, "");
+}
+
+#[test]
+fn a_refusal_by_the_system_is_enomem_and_passes() {
+    check("limit.c", &[]);
+}
+
+#[test]
+fn a_small_address_space_is_enough_to_start() {
+    for mebibytes in ["24", "64", "200", "700", "1500", "5000"] {
+        check("limit_start.c", &[OsStr::new(mebibytes)]);
+    }
+}

@@ -1,0 +1,210 @@
+/* The C interface, include/hakmem.h. */
+#include "check.h"
+
+#include "hakmem.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/mman.h>
+
+static int static_variable;
+int main(void);
+
+static struct hak_stats read_stats(void) {
+    struct hak_stats stats;
+    memset(&stats, 0xEE, sizeof stats);
+    stats.size = sizeof stats;
+    CHECK(hak_stats(&stats) == 0);
+    CHECK(stats.size == sizeof stats);
+    return stats;
+}
+
+static void test_version(void) {
+    int major, minor, patch;
+    CHECK(sscanf(hak_version(), "%d.%d.%d", &major, &minor, &patch) == 3);
+}
+
+static void test_stats(void) {
+    enum { HELD = 24 << 20, PIECES = 24 };
+    struct hak_stats before = read_stats();
+    void *block[PIECES];
+    for (int i = 0; i < PIECES; i++) {
+        REQUIRE((block[i] = malloc(HELD / PIECES)) != NULL);
+        memset(block[i], 1, HELD / PIECES);
+    }
+    struct hak_stats during = read_stats();
+    CHECK(during.in_use_bytes >= before.in_use_bytes + HELD);
+    CHECK(during.in_use_bytes <= before.in_use_bytes + HELD + HELD / 4);
+    CHECK(during.mapped_bytes >= during.in_use_bytes);
+    CHECK(during.heaps >= 1 && during.parked_heaps < during.heaps);
+    CHECK(during.os_maps >= 1);
+    for (int i = 0; i < PIECES; i++) free(block[i]);
+    struct hak_stats after = read_stats();
+    CHECK(after.in_use_bytes + HELD <= during.in_use_bytes);
+    CHECK(after.os_maps >= during.os_maps && after.os_unmaps >= during.os_unmaps);
+
+    void *huge = malloc(200 << 20);
+    REQUIRE(huge != NULL);
+    struct hak_stats with_huge = read_stats();
+    CHECK(with_huge.huge_bytes >= after.huge_bytes + (200 << 20));
+    CHECK(with_huge.mapped_bytes >= after.mapped_bytes + (100 << 20));
+    free(huge);
+
+    /* Small blocks count as well. */
+    static void *small[10000];
+    struct hak_stats before_small = read_stats();
+    for (int i = 0; i < 10000; i++) small[i] = malloc(100);
+    struct hak_stats with_small = read_stats();
+    CHECK(with_small.in_use_bytes >= before_small.in_use_bytes + 10000 * 100);
+    CHECK(with_small.in_use_bytes <= before_small.in_use_bytes + 10000 * 200);
+    for (int i = 0; i < 10000; i++) free(small[i]);
+    CHECK(read_stats().in_use_bytes + 10000 * 100 <= with_small.in_use_bytes);
+
+    /* Gates: all of one compiled in, or all of it saying that it is not. */
+    int off = 0, on = 0;
+    for (int group = 0; group < HAK_CLASS_GROUPS; group++)
+        for (int counter = 0; counter < HAK_CLASS_COUNTERS; counter++)
+            *(with_small.class_groups[group][counter] == HAK_NOT_COMPILED_IN ? &off : &on) += 1;
+    CHECK(on == 0 || off == 0);
+    if (on) {
+        CHECK(with_small.class_groups[4][HAK_CLASS_HITS] + with_small.class_groups[4][HAK_CLASS_MISSES] >=
+              before_small.class_groups[4][HAK_CLASS_HITS] + before_small.class_groups[4][HAK_CLASS_MISSES] + 10000);
+    }
+    if (with_small.tiny_free_calls != HAK_NOT_COMPILED_IN)
+        CHECK(read_stats().tiny_free_calls >= with_small.tiny_free_calls + 10000);
+}
+
+static void test_sizes_of_the_struct(void) {
+    CHECK(hak_stats(NULL) == EINVAL);
+    struct hak_stats stats;
+    stats.size = 0;
+    CHECK(hak_stats(&stats) == EINVAL);
+    stats.size = sizeof stats.size - 1;
+    CHECK(hak_stats(&stats) == EINVAL);
+    /* An older program: only what it knows of is written. */
+    memset(&stats, 0xEE, sizeof stats);
+    stats.size = offsetof(struct hak_stats, in_use_bytes);
+    CHECK(hak_stats(&stats) == 0);
+    CHECK(stats.mapped_bytes != 0xEEEEEEEEEEEEEEEE && stats.in_use_bytes == 0xEEEEEEEEEEEEEEEE);
+    /* A newer program: what the library does not know of is left alone. */
+    struct {
+        struct hak_stats known;
+        uint64_t unknown;
+    } newer;
+    memset(&newer, 0xEE, sizeof newer);
+    newer.known.size = sizeof newer;
+    CHECK(hak_stats(&newer.known) == 0);
+    CHECK(newer.unknown == 0xEEEEEEEEEEEEEEEE);
+    CHECK(newer.known.size == sizeof newer); /* as the caller set it */
+}
+
+static void test_text(void) {
+    size_t length = hak_stats_json(NULL, 0);
+    CHECK(length > 50);
+    char *text = malloc(length + 200);
+    REQUIRE(text != NULL);
+    memset(text, 'z', length + 200);
+    size_t again = hak_stats_json(text, length + 200);
+    CHECK(again > 50 && again < length + 200);
+    CHECK(strlen(text) == again);
+    CHECK(text[0] == '{' && text[again - 1] == '}');
+    CHECK(strstr(text, "\"mapped_bytes\":") != NULL && strstr(text, "\"in_use_bytes\":") != NULL);
+    memset(text, 'z', length + 200);
+    CHECK(hak_stats_json(text, 10) > 50);
+    CHECK(strlen(text) == 9 && text[10] == 'z');
+    CHECK(hak_stats_json(text, 1) > 50 && text[0] == 0);
+    free(text);
+
+    char name[] = "/tmp/hakmem-test-XXXXXX";
+    int fd = mkstemp(name);
+    REQUIRE(fd >= 0);
+    unlink(name);
+    CHECK(hak_stats_print(fd) == 0);
+    off_t printed = lseek(fd, 0, SEEK_CUR);
+    CHECK(printed > 50);
+    CHECK(hak_print_config(fd) == 0);
+    CHECK(lseek(fd, 0, SEEK_CUR) > printed + 50);
+    char all[20000] = {0};
+    CHECK(pread(fd, all, sizeof all - 1, 0) > 0);
+    CHECK(strstr(all, "mapped") != NULL);
+    CHECK(strstr(all, "not compiled in") != NULL || read_stats().tiny_free_calls != HAK_NOT_COMPILED_IN);
+    CHECK(strstr(all + printed, "HAKMEM_MODE") != NULL || strstr(all + printed, "mode") != NULL);
+    close(fd);
+    errno = 5;
+    CHECK(hak_stats_print(-1) == EBADF);
+    CHECK(hak_print_config(-1) == EBADF);
+    CHECK(errno == 5);
+}
+
+static void test_owns(void) {
+    int on_stack = 0;
+    void *mapping = mmap(NULL, 1 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const void *foreign[] = {NULL, &on_stack, &static_variable, mapping, (void *)8, (void *)&main,
+                             (void *)(uintptr_t)0xdeadbeefdeadbeef, (void *)(intptr_t)-1,
+                             (void *)(uintptr_t)0x7fffffffffff, (void *)(uintptr_t)0x800000000000};
+    for (unsigned i = 0; i < sizeof foreign / sizeof *foreign; i++) {
+        CHECK(hak_owns(foreign[i]) == 0);
+        CHECK(hak_usable_size(foreign[i]) == 0);
+    }
+    for (size_t size = 1; size < (100u << 20); size = size * 3 + 1) {
+        char *block = malloc(size);
+        REQUIRE(block != NULL);
+        CHECK(hak_owns(block) == 1);
+        CHECK(hak_usable_size(block) >= size);
+        free(block);
+    }
+    munmap(mapping, 1 << 20);
+}
+
+static void *collecting(void *unused) {
+    (void)unused;
+    for (int i = 0; i < 20; i++) {
+        for (int j = 0; j < 500; j++) free(malloc((size_t)j * 17));
+        hak_collect();
+        hak_trim(0);
+        read_stats();
+    }
+    return NULL;
+}
+
+static void test_giving_back(void) {
+    enum { BLOCKS = 3000 };
+    static char *block[BLOCKS];
+    for (int i = 0; i < BLOCKS; i++) {
+        block[i] = malloc(30000);
+        REQUIRE(block[i] != NULL);
+        memset(block[i], 1, 30000);
+    }
+    for (int i = 0; i < BLOCKS; i++) free(block[i]);
+    errno = 9;
+    hak_collect();
+    hak_trim(0);
+    CHECK(errno == 9);
+    CHECK(hak_trim(0) == 0); /* nothing is left */
+    pthread_t thread[4];
+    for (int i = 0; i < 4; i++) REQUIRE(pthread_create(&thread[i], NULL, collecting, NULL) == 0);
+    for (int i = 0; i < 4; i++) pthread_join(thread[i], NULL);
+}
+
+static void test_configuration(void) {
+    CHECK(hak_config_set("THP", "off") == 0);
+    CHECK(hak_config_set("HAKMEM_THP", "auto") == 0);
+    CHECK(hak_config_set("THP", "sideways") == EINVAL);
+    CHECK(hak_config_set("HAKMEM_NO_SUCH_SETTING", "1") == ENOENT);
+    CHECK(hak_config_set("", "1") == ENOENT);
+    CHECK(hak_config_set(NULL, "1") == EINVAL);
+    CHECK(hak_config_set("THP", NULL) == EINVAL);
+    CHECK(hak_config_set("THP", "\xff\xfe") == EINVAL);
+}
+
+int main(void) {
+    on_hakmem();
+    test_version();
+    test_stats();
+    test_sizes_of_the_struct();
+    test_text();
+    test_owns();
+    test_giving_back();
+    test_configuration();
+    return finished();
+}
