@@ -1,0 +1,171 @@
+//! The allocator as plain functions, for bindings: what `hakmem-preload` forwards C's names to.
+//!
+//! Sizes and alignments are in bytes. On failure a function returns null, sets `errno` to `ENOMEM`
+//! and changes nothing else. Blocks may be freed by any thread, at any time until the process ends.
+//! None of these functions panics or unwinds.
+
+use crate::class::{self, CLASSES, MID_MAX, TINY_MAX};
+use crate::{cold, hot, lifecycle, os, thread::tls};
+
+/// A block of at least `size` bytes, aligned to 16 (to 8 if `size` is below 16). `size` 0 gives a
+/// block, too.
+#[inline(always)]
+#[must_use]
+pub fn malloc(size: usize) -> *mut u8 {
+    hot::malloc(size)
+}
+
+/// Frees a block; null is ignored. Keeps `errno`.
+///
+/// # Safety
+/// `block` is null or a block of this heap that is in use, and is not used afterwards.
+#[inline(always)]
+pub unsafe fn free(block: *mut u8) {
+    // SAFETY: as the caller promised.
+    unsafe { hot::free(block) }
+}
+
+/// Frees a block of known size: no look at the address is needed.
+///
+/// # Safety
+/// As for [`free`], and `malloc(size)` (not `realloc`, not an aligned call) returned the block.
+#[inline(always)]
+pub unsafe fn free_sized(block: *mut u8, size: usize) {
+    // SAFETY: as the caller promised.
+    unsafe { hot::free_sized(block, size) }
+}
+
+/// Frees a block of known size and alignment.
+///
+/// # Safety
+/// As for [`free`], and `aligned_alloc(align, size)` returned the block.
+#[inline]
+pub unsafe fn free_sized_aligned(block: *mut u8, align: usize, size: usize) {
+    let class = class::aligned_class(size, align);
+    if block.is_null() || class == 0 {
+        // SAFETY: as the caller promised.
+        return unsafe { hot::free(block) };
+    }
+    // SAFETY: as the caller promised; `aligned_alloc` has chosen the class the same way.
+    unsafe { hot::free_class(block, class) }
+}
+
+/// A zeroed block for `count` elements of `size` bytes; null if the product overflows.
+#[inline]
+#[must_use]
+pub fn calloc(count: usize, size: usize) -> *mut u8 {
+    match count.checked_mul(size) {
+        Some(bytes) => zeroed(bytes, 1),
+        None => os::no_memory(),
+    }
+}
+
+/// A zeroed block of at least `size` bytes at a multiple of `align`.
+#[inline]
+pub(crate) fn zeroed(size: usize, align: usize) -> *mut u8 {
+    let class = if align <= 16 && size <= MID_MAX {
+        class::class_of(size.max(align))
+    } else {
+        class::aligned_class(size, align)
+    };
+    if class == 0 {
+        return cold::calloc_large(size, align);
+    }
+    let block = hot::malloc_class(class);
+    if !block.is_null() {
+        // SAFETY: the block is ours and at least `size` bytes long.
+        unsafe { block.write_bytes(0, size) };
+    }
+    block
+}
+
+/// A block of at least `size` bytes at a multiple of `align`, which is a power of two.
+#[inline]
+#[must_use]
+pub fn aligned_alloc(align: usize, size: usize) -> *mut u8 {
+    debug_assert!(align.is_power_of_two());
+    if align <= 8 || (align == 16 && size > 8 && size <= TINY_MAX) {
+        return hot::malloc(size);
+    }
+    let class = class::aligned_class(size, align);
+    if class == 0 { cold::malloc_aligned_large(size, align) } else { hot::malloc_class(class) }
+}
+
+/// Changes the size of a block, in place where that is possible; contents are kept up to the
+/// smaller size. Null: the block is as it was. `block` null: `malloc`. `size` 0 gives a block of the
+/// smallest size.
+///
+/// # Safety
+/// As for [`free`]; if the result is not null, `block` is not used afterwards.
+pub unsafe fn realloc(block: *mut u8, size: usize) -> *mut u8 {
+    if block.is_null() {
+        return malloc(size);
+    }
+    let have = match cold::kind_of(block, "realloc") {
+        cold::Kind::Slab(class) => {
+            let have = CLASSES.get(class).map_or(0, |info| info.size as usize);
+            // In place unless more than half of it would lie idle.
+            if size <= have && (size > have / 2 || have <= 32) {
+                return block;
+            }
+            have
+        }
+        _ => {
+            if let Some(same) = cold::resize_large(block, size) {
+                return same;
+            }
+            cold::usable_size(block)
+        }
+    };
+    let to = malloc(size);
+    if to.is_null() {
+        return to;
+    }
+    // SAFETY: both blocks are at least min(have, size) bytes long and distinct; the old one is the
+    // caller's to give back.
+    unsafe {
+        to.copy_from_nonoverlapping(block, have.min(size));
+        hot::free(block);
+    }
+    to
+}
+
+/// Bytes that may be used at `block`, at least what was asked for; 0 for null.
+///
+/// # Safety
+/// `block` is null or a block of this heap that is in use.
+#[inline]
+#[must_use]
+pub unsafe fn usable_size(block: *const u8) -> usize {
+    if block.is_null() { 0 } else { cold::usable_size(block) }
+}
+
+/// Whether `at` lies in memory of this heap (in use or not). Safe for any value.
+#[must_use]
+pub fn owns(at: *const u8) -> bool {
+    crate::segment::registry::superslab_of(at).is_some()
+        || crate::segment::spans::containing(at).is_some()
+}
+
+/// Returns free memory to the system at once; what cannot be told apart from live memory stays.
+/// `keep` bytes may be kept at the top of the heap (ignored: there is no top). True: something was
+/// returned.
+pub fn trim(keep: usize) -> bool {
+    let _ = keep;
+    collect() != 0
+}
+
+/// Flushes the caches of the calling thread and of finished threads, and returns every free page.
+/// Gives the bytes returned to the system.
+pub fn collect() -> usize {
+    // SAFETY: the calling thread's heap; no other reference is live.
+    let heap = tls::current().map(|heap| unsafe { &mut *heap });
+    lifecycle::trim::release_all(heap)
+}
+
+/// Fills the calling thread's magazines of all tiny classes.
+pub fn prewarm() {
+    if lifecycle::with_heap(|_| ()).is_some() {
+        lifecycle::prewarm();
+    }
+}

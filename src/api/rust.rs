@@ -1,0 +1,130 @@
+//! `Hakmem`, the allocator for Rust programs.
+
+use super::{raw, stats};
+use crate::class::{self, MID_MAX};
+use crate::policy::config;
+use crate::{cold, hot};
+use core::alloc::{GlobalAlloc, Layout};
+use core::fmt;
+
+/// The hakmem allocator. All values of this type are one and the same heap.
+///
+/// ```
+/// use hakmem::Hakmem;
+///
+/// #[global_allocator]
+/// static HEAP: Hakmem = Hakmem::new();
+///
+/// let text = String::from("on the heap");
+/// # // SAFETY: a block in use of this heap.
+/// assert!(unsafe { HEAP.usable_size(text.as_ptr()) } >= text.len());
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hakmem(());
+
+impl Hakmem {
+    /// The allocator, for a `static`.
+    #[must_use]
+    pub const fn new() -> Self {
+        Hakmem(())
+    }
+
+    /// Bytes that may be used at `block`; at least what was asked for. 0 for null.
+    ///
+    /// # Safety
+    /// `block` is null or a block of this heap that is in use.
+    #[must_use]
+    pub unsafe fn usable_size(&self, block: *const u8) -> usize {
+        // SAFETY: as the caller promised.
+        unsafe { raw::usable_size(block) }
+    }
+
+    /// What the heap holds and what its counters say.
+    #[must_use]
+    pub fn stats(&self) -> stats::Stats {
+        stats::stats()
+    }
+
+    /// Flushes the calling thread's caches and returns every free page; gives the bytes returned.
+    pub fn collect(&self) -> usize {
+        raw::collect()
+    }
+
+    /// Returns free memory to the system at once. True: something was returned.
+    pub fn trim(&self) -> bool {
+        raw::trim(0)
+    }
+
+    /// Writes a table of all settings, their values and where they came from.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn print_config(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        config::print(out)
+    }
+}
+
+/// The class that serves a layout, or 0 if none does. Folds to a constant with the layout.
+#[inline(always)]
+fn class_of(layout: Layout) -> usize {
+    let (size, align) = (layout.size(), layout.align());
+    if align <= 16 && size <= MID_MAX {
+        // A block of at least 16 bytes is aligned to 16.
+        class::class_of(if size < align { align } else { size })
+    } else {
+        class::aligned_class(size, align)
+    }
+}
+
+// SAFETY: blocks are distinct, aligned and at least as long as asked for (tested by the property
+// tests); nothing here unwinds.
+unsafe impl GlobalAlloc for Hakmem {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let class = class_of(layout);
+        if class == 0 {
+            return cold::malloc_aligned_large(layout.size(), layout.align());
+        }
+        hot::malloc_class(class)
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        let class = class_of(layout);
+        // SAFETY: the caller gives back a block of this layout, so of this class; class 0 is
+        // looked up by address.
+        unsafe { hot::free_class(block, class) }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        raw::zeroed(layout.size(), layout.align())
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller promises that `size`, rounded up to the alignment, does not overflow.
+        let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        let (before, after) = (class_of(layout), class_of(wanted));
+        // A block stays in its class, so that a sized free finds it again.
+        if before == after {
+            if before != 0 {
+                return block;
+            }
+            if layout.align() <= crate::os::PAGE
+                && let Some(same) = cold::resize_large(block, size)
+            {
+                return same;
+            }
+        }
+        // SAFETY: as promised by the caller; the new block is distinct from the old one.
+        unsafe {
+            let to = self.alloc(wanted);
+            if !to.is_null() {
+                to.copy_from_nonoverlapping(block, layout.size().min(size));
+                self.dealloc(block, layout);
+            }
+            to
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Checks of the whole heap against its invariants. For tests and for `collect`-time debugging:
+//! nothing here runs by itself.
+
+pub(crate) mod walker;

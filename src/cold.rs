@@ -1,0 +1,182 @@
+//! Where the fast path goes when a magazine is empty or full, and where everything above the
+//! thread cache is served.
+//!
+//! Each function here is never inlined and takes what it needs in registers, so that the fast path
+//! ends in a jump. Assumes nothing about the thread: it may be unborn, ending, or inside another
+//! call of the C library that came from here.
+
+use crate::class::{CLASSES, MID_MAX};
+use crate::large;
+use crate::lifecycle;
+use crate::os;
+use crate::refill;
+use crate::segment::misuse;
+use crate::segment::registry;
+use crate::segment::spans;
+use crate::thread::tls;
+
+/// A block of `class` for a thread whose magazine of it is empty.
+#[cold]
+#[inline(never)]
+pub(crate) fn refill(class: usize) -> *mut u8 {
+    let block = lifecycle::with_heap(|heap| {
+        let mut block = heap.refill(class);
+        if block.is_null() && lifecycle::make_room(heap) {
+            block = heap.refill(class);
+        }
+        lifecycle::tick(heap);
+        block
+    });
+    match block {
+        Some(block) if !block.is_null() => block,
+        _ => os::no_memory(),
+    }
+}
+
+/// Frees a block whose magazine is full; class 0 is whatever is not in a slab.
+#[cold]
+#[inline(never)]
+pub(crate) fn overflow(block: *mut u8, class: usize) {
+    if class == 0 {
+        return free_large(block);
+    }
+    let freed = if tls::is_gone() {
+        None
+    } else {
+        lifecycle::with_heap(|heap| {
+            // SAFETY: the program gave the block back as this class.
+            unsafe { heap.overflow(class, block) };
+            lifecycle::tick(heap);
+        })
+    };
+    if freed.is_none() && !block.is_null() {
+        // The thread has no heap (any more): straight home.
+        // SAFETY: as above.
+        unsafe { refill::give_back(block, class) };
+    }
+}
+
+fn free_large(block: *mut u8) {
+    if block.is_null() {
+        return;
+    }
+    let run = registry::run_of(block);
+    // SAFETY: a published run is alive; a block of it that the caller holds keeps it so.
+    let is_run = unsafe { run.as_ref() }.is_some_and(|run| run.class == 0 && run.base == block);
+    let freed = lifecycle::with_slots(|slots| {
+        if is_run {
+            // SAFETY: published, class 0.
+            unsafe { large::free_run(slots, run) }
+        } else {
+            large::free_span(slots, block)
+        }
+    });
+    if !freed {
+        misuse::not_ours(block, "free");
+    }
+    if let Some(heap) = tls::current() {
+        // SAFETY: this thread's heap; no other reference is live.
+        lifecycle::tick(unsafe { &mut *heap });
+    }
+}
+
+/// A block above the thread cache.
+#[cold]
+#[inline(never)]
+pub(crate) fn malloc_large(size: usize) -> *mut u8 {
+    match large_block(size, 1) {
+        Some(block) => block.at.as_ptr(),
+        None => os::no_memory(),
+    }
+}
+
+fn large_block(size: usize, align: usize) -> Option<large::Block> {
+    let block = lifecycle::with_slots(|slots| large::alloc(slots, size, align));
+    if block.is_some() {
+        if let Some(heap) = tls::current() {
+            // SAFETY: this thread's heap; no other reference is live.
+            lifecycle::tick(unsafe { &mut *heap });
+        }
+        return block;
+    }
+    // Give back what is cached and try once more.
+    let made_room = lifecycle::with_heap(lifecycle::make_room).unwrap_or(false);
+    if made_room { lifecycle::with_slots(|slots| large::alloc(slots, size, align)) } else { None }
+}
+
+/// A block of at least `size` bytes at a multiple of `align`, which no class of the thread cache
+/// serves.
+#[cold]
+#[inline(never)]
+pub(crate) fn malloc_aligned_large(size: usize, align: usize) -> *mut u8 {
+    // What is small but far aligned still needs a run of its own.
+    match large_block(size.max(MID_MAX + 1), align) {
+        Some(block) => block.at.as_ptr(),
+        None => os::no_memory(),
+    }
+}
+
+/// A zeroed block above the thread cache; fresh pages are not cleared again.
+#[cold]
+#[inline(never)]
+pub(crate) fn calloc_large(size: usize, align: usize) -> *mut u8 {
+    match large_block(size.max(MID_MAX + 1), align) {
+        Some(block) => {
+            if !block.zeroed {
+                // SAFETY: the block is ours and at least `size` bytes long.
+                unsafe { block.at.as_ptr().write_bytes(0, size) };
+            }
+            block.at.as_ptr()
+        }
+        None => os::no_memory(),
+    }
+}
+
+/// What lies at a block's address.
+pub(crate) enum Kind {
+    /// A block of a slab of this class.
+    Slab(usize),
+    /// A large block, by its descriptor.
+    Run(*mut crate::segment::slab::Slab),
+    /// A mapping of its own, of this many bytes.
+    Span(usize),
+}
+
+/// What lies at this address; ends the process if it is not the start of a block.
+pub(crate) fn kind_of(block: *const u8, what: &str) -> Kind {
+    let class = registry::class_at(block);
+    let run = registry::run_of(block);
+    // SAFETY: a published run with a block in use is alive.
+    match unsafe { run.as_ref() } {
+        Some(slab) if class != 0 => match slab.index_of(block) {
+            Ok(_) => Kind::Slab(class),
+            Err(wrong) => misuse::bad_block(block, class, wrong),
+        },
+        Some(slab) if slab.base.cast_const() == block && slab.bytes.get() != 0 => Kind::Run(run),
+        Some(_) => misuse::not_ours(block, what),
+        None => match spans::get(block) {
+            Some(span) => Kind::Span(span.bytes),
+            None => misuse::not_ours(block, what),
+        },
+    }
+}
+
+/// Bytes that the user may use of a block.
+pub(crate) fn usable_size(block: *const u8) -> usize {
+    match kind_of(block, "usable_size") {
+        Kind::Slab(class) => CLASSES.get(class).map_or(0, |info| info.size as usize),
+        // SAFETY: in use, so alive.
+        Kind::Run(run) => unsafe { (*run).bytes.get() },
+        Kind::Span(bytes) => bytes,
+    }
+}
+
+/// Grows or shrinks a block above the thread cache without copying it. `None`: it must be moved.
+pub(crate) fn resize_large(block: *mut u8, size: usize) -> Option<*mut u8> {
+    match kind_of(block, "realloc") {
+        // SAFETY: the caller holds the block.
+        Kind::Run(run) if size > MID_MAX && unsafe { large::resize_run(run, size) } => Some(block),
+        Kind::Span(_) if size > MID_MAX => large::resize_span(block, size).map(|at| at.as_ptr()),
+        _ => None,
+    }
+}

@@ -1,0 +1,101 @@
+//! malloc and free: the one screen that decides how fast the heap is.
+//!
+//! ```text
+//! malloc(size) -> class (a byte of a table) -> magazine of the class -> block
+//! free(block)  -> class (a byte of the map of addresses) -> magazine of the class
+//! ```
+//!
+//! Everything else leaves through one call of `cold`, in tail position. No branch here asks whether
+//! something is initialised, switched on or ours: an unborn thread has magazines that are empty and
+//! full at once, and the map of addresses says class 0 for null, large, huge and foreign pointers,
+//! whose magazine is always full.
+
+use crate::class::{self, MID_MAX, TINY_MAX};
+use crate::cold;
+use crate::segment::registry;
+use crate::thread::{heap::Heap, tls};
+
+#[inline(always)]
+fn heap() -> &'static Heap {
+    // SAFETY: the pointer is a sentinel or this thread's heap; both live for ever, and only shared
+    // references to the parts used here exist while the fast path runs.
+    unsafe { &*tls::heap() }
+}
+
+/// A block of at least `size` bytes. Null and `ENOMEM` if there is no memory.
+#[inline(always)]
+pub(crate) fn malloc(size: usize) -> *mut u8 {
+    if size > TINY_MAX {
+        return malloc_mid(size);
+    }
+    let heap = heap();
+    let class = heap.cache.tiny_class(size);
+    pop(heap, class)
+}
+
+/// The mid tier; what is larger goes on from here.
+#[inline(never)]
+fn malloc_mid(size: usize) -> *mut u8 {
+    if size > MID_MAX {
+        return cold::malloc_large(size);
+    }
+    pop(heap(), class::mid_class(size))
+}
+
+#[inline(always)]
+fn pop(heap: &Heap, class: usize) -> *mut u8 {
+    let block = heap.cache.pop(class);
+    if block.is_null() {
+        return cold::refill(class);
+    }
+    heap.tally.hit(class);
+    block
+}
+
+/// A block of `class`, for callers that have computed it.
+#[inline(always)]
+pub(crate) fn malloc_class(class: usize) -> *mut u8 {
+    pop(heap(), class)
+}
+
+/// Frees a block of any size.
+///
+/// # Safety
+/// `block` is null or a block of this heap in use; it is not used afterwards. (A violation that is
+/// noticed ends the process with a line that says so.)
+#[inline(always)]
+pub(crate) unsafe fn free(block: *mut u8) {
+    let class = registry::class_at(block);
+    push(heap(), class, block);
+}
+
+/// Frees a block whose class the caller knows.
+///
+/// # Safety
+/// As for `free`; `class` is the block's.
+#[inline(always)]
+pub(crate) unsafe fn free_class(block: *mut u8, class: usize) {
+    push(heap(), class, block);
+}
+
+/// Frees a block of a known size with natural alignment.
+///
+/// # Safety
+/// As for `free`; `malloc(size)` returned the block.
+#[inline(always)]
+pub(crate) unsafe fn free_sized(block: *mut u8, size: usize) {
+    if size > TINY_MAX {
+        // SAFETY: as the caller promised.
+        return unsafe { free(block) };
+    }
+    let heap = heap();
+    push(heap, heap.cache.tiny_class(size), block);
+}
+
+#[inline(always)]
+fn push(heap: &Heap, class: usize, block: *mut u8) {
+    if !heap.cache.push(class, block) {
+        return cold::overflow(block, class);
+    }
+    heap.tally.freed(class);
+}

@@ -1,0 +1,193 @@
+//! Blocks above the thread cache: page runs of the arena (large) and own mappings (huge), behind
+//! one cache.
+//!
+//! | request | comes from |
+//! |---|---|
+//! | above 256 KiB, up to [`THRESHOLD`] | a run of granules in an arena, 2 MiB-aligned from 2 MiB on |
+//! | above, or aligned to more than a SuperSlab | a mapping of its own; `realloc` uses `mremap` |
+//!
+//! Metadata is out of band: a request of 2 MiB takes 2 MiB. A freed block goes to the thread's
+//! slots, then to the shared cache (`big_cache`), then back to the arena or the system; which, and
+//! for how long, is the thermal policy's choice (`thermal`). No system call is made on the free
+//! path unless the cache is over its budget.
+//!
+//! Assumes sizes above the mid tier. Promises: on failure nothing has changed.
+
+pub(crate) mod big_cache;
+pub(crate) mod thermal;
+
+use crate::base::align_up;
+use crate::base::sync::{AtomicUsize, Ordering};
+use crate::class::GRANULE;
+use crate::os;
+use crate::segment::slab::Slab;
+use crate::segment::{SUPERSLAB, SUPERSLAB_GRANULES, arena, registry, spans, spans::Span};
+use big_cache::{Entry, Slots};
+use core::ptr::{self, NonNull};
+
+/// Requests above this many bytes get a mapping of their own. Fixed at 2 MiB unless learned.
+pub(crate) static THRESHOLD: AtomicUsize = AtomicUsize::new(2 << 20);
+
+/// A block on its way to the user.
+pub(crate) struct Block {
+    pub(crate) at: NonNull<u8>,
+    /// Whether every byte reads as zero.
+    pub(crate) zeroed: bool,
+}
+
+/// A large or huge block of at least `size` bytes at a multiple of `align` (a power of two).
+pub(crate) fn alloc(slots: &mut Slots, size: usize, align: usize) -> Option<Block> {
+    if size > isize::MAX as usize - GRANULE || align > isize::MAX as usize / 2 {
+        return None;
+    }
+    if size <= THRESHOLD.load(Ordering::Relaxed) && align <= SUPERSLAB {
+        alloc_run(slots, size, align)
+    } else {
+        alloc_span(slots, size, align)
+    }
+}
+
+fn alloc_run(slots: &mut Slots, size: usize, align: usize) -> Option<Block> {
+    let granules = size.div_ceil(GRANULE);
+    let bytes = granules * GRANULE;
+    // From a SuperSlab on, huge-page alignment, so that 2 MiB can be one page of the machine.
+    let align_granules =
+        if granules >= SUPERSLAB_GRANULES { SUPERSLAB_GRANULES } else { align.div_ceil(GRANULE) };
+    if let Some(entry) = big_cache::take(slots, bytes, align_granules * GRANULE, false) {
+        // SAFETY: a cached run is ours alone; giving it a size marks it as handed out.
+        unsafe { (*entry.run).bytes.set((*entry.run).granules.get() as usize * GRANULE) };
+        return Some(Block { at: NonNull::new(entry.at)?, zeroed: false });
+    }
+    let (run, zeroed) = Slab::create_large(granules, align_granules, bytes)?;
+    // SAFETY: just made; its base is not null.
+    Some(Block { at: NonNull::new(unsafe { run.as_ref().base })?, zeroed })
+}
+
+fn alloc_span(slots: &mut Slots, size: usize, align: usize) -> Option<Block> {
+    let bytes = align_up(size, os::PAGE)?;
+    if let Some(entry) = big_cache::take(slots, bytes, align, true) {
+        if spans::insert(Span { at: entry.at, bytes: entry.bytes }) {
+            return Some(Block { at: NonNull::new(entry.at)?, zeroed: false });
+        }
+        os::unmap(entry.at, entry.bytes);
+        return None;
+    }
+    let align = if bytes >= SUPERSLAB { align.max(SUPERSLAB) } else { align.max(os::PAGE) };
+    let at = map_unshared(bytes, align, 4)?;
+    if !spans::insert(Span { at: at.as_ptr(), bytes }) {
+        os::unmap(at.as_ptr(), bytes);
+        return None;
+    }
+    Some(Block { at, zeroed: true })
+}
+
+/// A mapping whose start shares no registry entry with a SuperSlab.
+fn map_unshared(bytes: usize, align: usize, tries: usize) -> Option<NonNull<u8>> {
+    let at = os::map(bytes, align)?;
+    if !registry::entry_taken(at.as_ptr().addr()) {
+        return Some(at);
+    }
+    let other = if tries == 0 { None } else { map_unshared(bytes, align, tries - 1) };
+    os::unmap(at.as_ptr(), bytes);
+    other
+}
+
+/// Frees the large block that `run` describes. False: it is free already.
+///
+/// # Safety
+/// `run` is a published descriptor of class 0.
+pub(crate) unsafe fn free_run(slots: &mut Slots, run: *mut Slab) -> bool {
+    // SAFETY: published, so alive.
+    let (at, bytes, held) =
+        unsafe { ((*run).base, (*run).granules.get() as usize * GRANULE, (*run).bytes.replace(0)) };
+    if held == 0 {
+        return false;
+    }
+    big_cache::put(slots, Entry { at, bytes, run, stamp: 0, heat: thermal::Heat::Cold });
+    true
+}
+
+/// Frees the block that is a mapping of its own at this address. False: there is none.
+pub(crate) fn free_span(slots: &mut Slots, at: *mut u8) -> bool {
+    let Some(span) = spans::remove(at) else { return false };
+    big_cache::put(
+        slots,
+        Entry {
+            at: span.at,
+            bytes: span.bytes,
+            run: ptr::null_mut(),
+            stamp: 0,
+            heat: thermal::Heat::Cold,
+        },
+    );
+    true
+}
+
+/// Grows or shrinks a large run where it stands. True: it now holds `size` bytes.
+///
+/// # Safety
+/// `run` describes a large block that the caller holds.
+pub(crate) unsafe fn resize_run(run: *mut Slab, size: usize) -> bool {
+    // SAFETY: held by the caller, so alive and unshared.
+    let run_ref = unsafe { &*run };
+    let have = run_ref.granules.get() as usize;
+    let want = size.div_ceil(GRANULE);
+    if want > have {
+        if size > THRESHOLD.load(Ordering::Relaxed)
+            // SAFETY: the run is the caller's.
+            || !unsafe { arena::grow_run(run_ref.base, have, want - have) }
+        {
+            return false;
+        }
+        run_ref.granules.set(want as u32);
+        registry::publish_run(run_ref.base, want, run, 0);
+    } else if want < have - have / 4 {
+        let tail = run_ref.base.wrapping_add(want * GRANULE);
+        registry::retract_run(tail, have - want);
+        run_ref.granules.set(want as u32);
+        // SAFETY: the tail is the caller's and no longer published.
+        unsafe { arena::release_run(tail, have - want, true) };
+    }
+    run_ref.bytes.set(run_ref.granules.get() as usize * GRANULE);
+    true
+}
+
+/// Changes the size of a mapping of its own, moving its pages, not its bytes. `None`: it has not
+/// changed. The new size must be above the mid tier.
+pub(crate) fn resize_span(at: *mut u8, size: usize) -> Option<NonNull<u8>> {
+    let span = spans::get(at)?;
+    let bytes = align_up(size, os::PAGE)?;
+    if bytes > isize::MAX as usize {
+        return None;
+    }
+    if bytes <= span.bytes && bytes >= span.bytes - span.bytes / 4 {
+        return NonNull::new(at);
+    }
+    // Out of the table first: once the mapping has moved, its old address may be anyone's.
+    let span = spans::remove(at)?;
+    let (moved, now) = match os::remap(at, span.bytes, bytes, true) {
+        Some(moved) => (moved.as_ptr(), bytes),
+        None => (at, span.bytes),
+    };
+    let clash = moved.addr() != at.addr() && registry::entry_taken(moved.addr());
+    if clash || !spans::insert(Span { at: moved, bytes: now }) {
+        // The table had room for it a moment ago, or the kernel chose a place we can't name: put
+        // the pages where we can.
+        return move_elsewhere(moved, now);
+    }
+    if now == bytes { NonNull::new(moved) } else { None }
+}
+
+#[cold]
+fn move_elsewhere(from: *mut u8, bytes: usize) -> Option<NonNull<u8>> {
+    let to = map_unshared(bytes, os::PAGE, 4);
+    let Some(to) = to.filter(|to| spans::insert(Span { at: to.as_ptr(), bytes })) else {
+        os::report::fatal(format_args!(
+            "cannot keep a block of {bytes} bytes that mremap moved to {from:p}: out of memory for its record"
+        ));
+    };
+    // SAFETY: both mappings are ours, `bytes` long and distinct.
+    unsafe { to.as_ptr().copy_from_nonoverlapping(from, bytes) };
+    os::unmap(from, bytes);
+    Some(to)
+}

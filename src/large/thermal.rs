@@ -1,0 +1,121 @@
+//! Hot, warm or cold: how long a freed large block is worth keeping.
+//!
+//! Each size bin has a heat: a reuse from the cache adds to it, time takes from it. A freed block
+//! of a hot bin will be asked for again at once and is kept; a cold one is on its way out.
+//!
+//! | policy (`HAKMEM_FREE_POLICY`) | kept for |
+//! |---|---|
+//! | `keep` | until the budget is needed |
+//! | `batch` | one decay period, whatever its bin |
+//! | `adaptive` | hot: 4 decay periods; warm: 1; cold: until the next tick |
+//!
+//! The heat is read by a decision, so it is correctness, not telemetry: a byte per bin, written
+//! without a locked instruction (a lost update costs nothing).
+
+use crate::base::sync::{AtomicU8, AtomicU32, Ordering};
+use crate::class::GRANULE;
+
+/// What a bin's recent history says of a block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Heat {
+    /// Not reused lately.
+    Cold,
+    /// Reused, but not often.
+    Warm,
+    /// Reused again and again.
+    Hot,
+}
+
+/// The free policies, by the number stored in [`POLICY`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum FreePolicy {
+    Keep = 0,
+    Batch = 1,
+    Adaptive = 2,
+}
+
+/// The policy in force, a `FreePolicy` as a number.
+pub(crate) static POLICY: AtomicU8 = AtomicU8::new(FreePolicy::Adaptive as u8);
+/// One decay period, in milliseconds.
+pub(crate) static DECAY_MS: AtomicU32 = AtomicU32::new(250);
+
+const BINS: usize = 64;
+const MOST: u8 = 15;
+const HOT_FROM: u8 = 4;
+
+static HEAT: [AtomicU8; BINS] = [const { AtomicU8::new(0) }; BINS];
+
+fn bin(bytes: usize) -> &'static AtomicU8 {
+    let granules = bytes.div_ceil(GRANULE).max(2);
+    let power = granules.ilog2();
+    let index = (power * 2 + ((granules >> (power - 1)) & 1) as u32) as usize;
+    HEAT.get(index.min(BINS - 1)).unwrap_or(&HEAT[0])
+}
+
+/// A block of this size was reused.
+pub(crate) fn reused(bytes: usize) {
+    let heat = bin(bytes);
+    let now = heat.load(Ordering::Relaxed);
+    if now < MOST {
+        heat.store(now + 1, Ordering::Relaxed);
+    }
+}
+
+/// What this size's bin says of a block that is being freed.
+pub(crate) fn classify(bytes: usize) -> Heat {
+    match bin(bytes).load(Ordering::Relaxed) {
+        0 => Heat::Cold,
+        1..HOT_FROM => Heat::Warm,
+        _ => Heat::Hot,
+    }
+}
+
+/// Time has passed: every bin cools a little.
+pub(crate) fn cool() {
+    for heat in &HEAT {
+        let now = heat.load(Ordering::Relaxed);
+        if now != 0 {
+            heat.store(now - 1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Milliseconds for which a block of this heat is kept.
+pub(crate) fn keep_for(heat: Heat) -> u32 {
+    let decay = DECAY_MS.load(Ordering::Relaxed);
+    match (POLICY.load(Ordering::Relaxed), heat) {
+        (policy, _) if policy == FreePolicy::Keep as u8 => u32::MAX,
+        (policy, _) if policy == FreePolicy::Batch as u8 => decay,
+        (_, Heat::Hot) => decay.saturating_mul(4),
+        (_, Heat::Warm) => decay,
+        (_, Heat::Cold) => decay / 8,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reuse_heats_and_time_cools() {
+        // A size that no other test frees.
+        let bytes = 48 << 30;
+        assert_eq!(classify(bytes), Heat::Cold);
+        reused(bytes);
+        assert_eq!(classify(bytes), Heat::Warm);
+        for _ in 0..20 {
+            reused(bytes);
+        }
+        assert_eq!(classify(bytes), Heat::Hot);
+        for _ in 0..MOST {
+            cool();
+        }
+        assert_eq!(classify(bytes), Heat::Cold);
+    }
+
+    #[test]
+    fn adaptive_keeps_hot_blocks_longer() {
+        assert!(keep_for(Heat::Hot) > keep_for(Heat::Warm));
+        assert!(keep_for(Heat::Warm) > keep_for(Heat::Cold));
+    }
+}

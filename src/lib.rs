@@ -1,0 +1,72 @@
+//! hakmem: a general-purpose memory allocator whose every experiment, counter and diagnostic is a
+//! Cargo feature.
+//!
+//! ```
+//! #[global_allocator]
+//! static HEAP: hakmem::Hakmem = hakmem::Hakmem::new();
+//! # fn main() {}
+//! ```
+//!
+//! # Map
+//!
+//! Each folder uses only what stands above it in this list (`cargo xtask ci layers` checks it);
+//! `hot` and `cold` use all of them.
+//!
+//! ```text
+//! base        arithmetic, cells, the names of the atomics
+//! os          the contract with the operating system, locks, lines on standard error
+//! class       size classes
+//! segment     address space, SuperSlabs, slabs, the map of addresses, metadata
+//! large       large and huge blocks, BigCache, thermal policy
+//! telemetry   counters, each behind its gate
+//! frontend    layer 0: the magazines                       <- all that the fast path touches
+//! refill      layer 2: batches between magazines and slabs
+//! thread      heaps, thread-local access, parking lot
+//! policy      settings, modes, mem diet
+//! lifecycle   start, ticks, trim, fork, exit
+//! api         Rust and C-shaped interfaces, statistics
+//! check       the heap walker
+//! ```
+//!
+//! A request's way down, each step a batch larger than the one before:
+//!
+//! ```text
+//! program -> magazine -> slab (bitmap, carve) -> arena (runs of 64 KiB) -> operating system
+//! ```
+
+#![no_std]
+#![warn(missing_docs)]
+
+#[cfg(any(test, not(all(target_os = "linux", target_arch = "x86_64")), miri))]
+extern crate std;
+
+mod base;
+mod os;
+
+mod class;
+mod segment;
+
+mod large;
+
+mod telemetry;
+
+mod frontend;
+mod refill;
+
+mod thread;
+
+mod policy;
+
+mod lifecycle;
+
+mod api;
+mod check;
+
+mod cold;
+mod hot;
+
+pub use api::raw;
+pub use api::rust::Hakmem;
+pub use api::stats::{CacheCounts, ClassGroup, Reading, Stats, dump, stats};
+pub use check::walker::{Walk, walk};
+pub use policy::config::{ConfigError, print as print_config, set as set_config};

@@ -1,0 +1,50 @@
+//! `fork` in a threaded program: every lock is taken before, released in the parent, reset in the
+//! child.
+//!
+//! **Lock order**, the only one: process start < parking lot < large-block shards < segment <
+//! spans < metadata. A lock is taken only while holding locks that stand before it.
+//!
+//! In the child only the forking thread's heap is in use; the heaps of the other threads may have
+//! been in the middle of anything, so they stay as they are, for ever: what those threads held is
+//! lost to the child, as with every allocator that has per-thread state, but blocks of theirs that
+//! the child frees are taken as remote frees.
+
+use super::start;
+use crate::large::big_cache;
+use crate::os;
+use crate::segment::{arena, meta, spans};
+use crate::thread::park;
+
+/// Registers the handlers. Once.
+pub(super) fn register() {
+    os::on_fork(before, parent, child);
+}
+
+unsafe extern "C" fn before() {
+    start::fork_acquire();
+    park::fork_acquire();
+    big_cache::fork_acquire();
+    arena::fork_acquire();
+    spans::fork_acquire();
+    meta::fork_acquire();
+}
+
+unsafe extern "C" fn parent() {
+    release(false);
+}
+
+unsafe extern "C" fn child() {
+    release(true);
+}
+
+fn release(child: bool) {
+    // SAFETY: `before` ran in this thread; the C library calls the handlers in pairs.
+    unsafe {
+        meta::fork_release(child);
+        spans::fork_release(child);
+        arena::fork_release(child);
+        big_cache::fork_release(child);
+        park::fork_release(child);
+        start::fork_release(child);
+    }
+}

@@ -1,0 +1,59 @@
+//! The life of threads and of the process: birth, ticks, shortage, fork, end.
+//!
+//! | stage | when | what |
+//! |---|---|---|
+//! | environment | first slow-path call | settings from `HAKMEM_*` (`policy::config`) |
+//! | SuperSlabs | first refill | the first arena is reserved |
+//! | magazines | a thread's first refill of a class | storage of that class; all tiny classes with prewarm |
+//! | workers | never in this build | no background thread exists |
+//!
+//! Assumes nothing about the calling thread. Promises: a call from inside the C library's own
+//! set-up (which may allocate) is an ordinary allocation, never a recursion or a deadlock, because
+//! a thread's heap is published before any such function is called.
+
+pub(crate) mod fork;
+mod start;
+pub(crate) mod trim;
+
+use crate::large::big_cache::Slots;
+use crate::thread::{heap::Heap, park, tls};
+pub(crate) use start::prewarm;
+pub(crate) use trim::{make_room, tick};
+
+/// Runs `act` with the calling thread's heap, giving it one if need be. `None`: out of memory.
+#[inline]
+pub(crate) fn with_heap<R>(act: impl FnOnce(&mut Heap) -> R) -> Option<R> {
+    if let Some(heap) = tls::current() {
+        // SAFETY: this thread's heap; `act` calls nothing that allocates through it.
+        return Some(act(unsafe { &mut *heap }));
+    }
+    if tls::is_gone() {
+        // The thread is ending and its heap was parked: borrow one for this call only, so that
+        // none is lost when no destructor will run again.
+        let heap = park::adopt_or_create()?;
+        // SAFETY: ours until it is parked.
+        let result = act(unsafe { &mut *heap });
+        // SAFETY: as above, and not used afterwards.
+        unsafe { park::park(heap, false) };
+        return Some(result);
+    }
+    let heap = start::thread()?;
+    // SAFETY: this thread's heap from now on.
+    Some(act(unsafe { &mut *heap }))
+}
+
+/// Runs `act` with the calling thread's slots for large blocks, or with passing ones if it has no
+/// heap and can't get one.
+pub(crate) fn with_slots<R>(act: impl FnOnce(&mut Slots) -> R) -> R {
+    let heap = tls::current().or_else(|| if tls::is_gone() { None } else { start::thread() });
+    match heap {
+        // SAFETY: this thread's heap; `act` calls nothing that allocates through it.
+        Some(heap) => act(unsafe { &mut (*heap).slots }),
+        None => {
+            let mut slots = Slots::new();
+            let result = act(&mut slots);
+            slots.drain();
+            result
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Birth and end of threads, first call and end of the process.
+
+use super::fork;
+use crate::class::FIRST_MID;
+use crate::os::{self, ThreadKey, lock::Lock};
+use crate::policy::config;
+use crate::segment::registry;
+use crate::thread::{heap::Heap, park, tls};
+use core::ffi::c_void;
+
+struct Process {
+    key: Option<ThreadKey>,
+    started: bool,
+}
+
+/// Held while the process starts. The thread that holds it has its heap already, so an allocation
+/// made by the C library meanwhile does not come back here.
+static PROCESS: Lock<Process> = Lock::new(Process { key: None, started: false });
+
+/// Gives the calling thread a heap and publishes it. `None`: out of memory.
+#[cold]
+pub(super) fn thread() -> Option<*mut Heap> {
+    config::load_environment();
+    let heap = park::adopt_or_create()?;
+    tls::set_heap(heap);
+    let key = {
+        let mut process = PROCESS.lock();
+        if !process.started {
+            process.started = true;
+            registry::keep_tables_small();
+            process.key = os::thread_key(thread_end);
+            fork::register();
+            os::on_exit(process_end);
+        }
+        process.key
+    };
+    if let Some(key) = key {
+        os::bind_thread(key, heap.cast());
+    }
+    if config::prewarm_wanted() {
+        prewarm();
+    }
+    Some(heap)
+}
+
+/// The thread ends: parks its heap as it is. Destructors that run later find the `GONE` sentinel.
+unsafe extern "C" fn thread_end(_heap: *mut c_void) {
+    if let Some(heap) = tls::current() {
+        tls::set_heap((&raw const tls::GONE).cast_mut());
+        // SAFETY: it was this thread's heap, and the thread has let go of it.
+        unsafe { park::park(heap, false) };
+    }
+}
+
+/// The process ends in good order: the caches of this thread go home, so that a double free that
+/// still lies in them is found, and the statistics are printed if they were asked for.
+extern "C" fn process_end() {
+    if let Some(heap) = tls::current() {
+        // SAFETY: this thread's heap; no other reference is live.
+        unsafe { (*heap).drain() };
+    }
+    crate::api::stats::dump_at_exit();
+}
+
+/// Fills the magazines of all tiny classes of this thread.
+pub(crate) fn prewarm() {
+    let Some(heap) = tls::current() else { return };
+    for class in 1..FIRST_MID {
+        // SAFETY: this thread's heap; no other reference is live.
+        let heap = unsafe { &mut *heap };
+        if heap.cache.level(class) == 0 {
+            let block = heap.refill(class);
+            if !block.is_null() && !heap.cache.push(class, block) {
+                // SAFETY: the block was just taken from this class.
+                unsafe { heap.overflow(class, block) };
+            }
+        }
+    }
+}
+
+/// Takes the lock before a fork.
+pub(super) fn fork_acquire() {
+    PROCESS.acquire();
+}
+
+/// Releases the lock after a fork.
+///
+/// # Safety
+/// The calling thread took it in `fork_acquire`; `child` only in the child.
+pub(super) unsafe fn fork_release(child: bool) {
+    // SAFETY: by the caller's contract.
+    unsafe { if child { PROCESS.reset() } else { PROCESS.release() } }
+}

@@ -1,0 +1,86 @@
+//! Giving memory back: by age at a tick, at once on request, and when there is none left.
+
+use crate::base::sync::{AtomicU64, Ordering};
+use crate::large::{big_cache, thermal};
+use crate::os;
+use crate::policy::diet;
+use crate::segment::arena;
+use crate::thread::{heap::Heap, park};
+
+/// Coarse time (ms) of the last tick of the process.
+static LAST: AtomicU64 = AtomicU64::new(0);
+
+fn period() -> u32 {
+    (thermal::DECAY_MS.load(Ordering::Relaxed) / 4).max(10)
+}
+
+/// A slow path was taken: now and then, decays what this heap and the process hold.
+#[inline]
+pub(crate) fn tick(heap: &mut Heap) {
+    if let Some(now) = heap.tick_due(period()) {
+        tick_now(heap, now);
+    }
+}
+
+#[cold]
+fn tick_now(heap: &mut Heap, now: u64) {
+    heap.decay(now);
+    let last = LAST.load(Ordering::Relaxed);
+    if now.wrapping_sub(last) < u64::from(period())
+        || LAST.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_err()
+    {
+        return;
+    }
+    process_tick(now);
+    if diet::check() {
+        release_all(Some(heap));
+    }
+}
+
+fn process_tick(now: u64) {
+    let decay = thermal::DECAY_MS.load(Ordering::Relaxed);
+    thermal::cool();
+    big_cache::age(now as u32, false);
+    // Heaps whose threads are gone: what they cache has been idle since.
+    let idle = |at: u64| at != u64::MAX && now.wrapping_sub(at) >= u64::from(decay);
+    if let Some(parked) = park::take_if(idle) {
+        // SAFETY: taken out of the lot, so ours until it is parked again.
+        unsafe {
+            (*parked).drain();
+            (*parked).bins.sweep(false);
+            park::park(parked, true);
+        }
+    }
+    if thermal::POLICY.load(Ordering::Relaxed) != thermal::FreePolicy::Keep as u8 {
+        arena::purge(decay, os::discard);
+    }
+}
+
+/// Returns everything to the system that nobody uses: this heap's caches, those of parked heaps,
+/// free pages inside slabs, cached large blocks, free runs. Gives the bytes returned.
+pub(crate) fn release_all(heap: Option<&mut Heap>) -> usize {
+    let mut returned = 0;
+    if let Some(heap) = heap {
+        heap.drain();
+        returned += heap.bins.sweep(false);
+    }
+    // Parked heaps, each once: purged ones go to the front of the lot marked as such.
+    while let Some(parked) = park::take_if(|at| at != u64::MAX) {
+        // SAFETY: taken out of the lot, so ours until it is parked again.
+        unsafe {
+            (*parked).drain();
+            returned += (*parked).bins.sweep(false);
+            park::park(parked, true);
+        }
+    }
+    big_cache::age(os::now_ms() as u32, true);
+    returned + arena::purge(0, os::discard)
+}
+
+/// The system refused memory: gives back what can be given back. True: a retry may work.
+#[cold]
+pub(crate) fn make_room(heap: &mut Heap) -> bool {
+    diet::pressure();
+    release_all(Some(heap));
+    true
+}

@@ -1,0 +1,242 @@
+//! The operating-system contract on Linux.
+//!
+//! Assumes Linux 2.6 or later and the C library's wrappers. Promises what `os/mod.rs` lists.
+
+use crate::base::sync::AtomicU32;
+use core::ffi::{c_char, c_int, c_void};
+use core::ptr::{self, NonNull};
+
+/// Runs `call` and puts `errno` back, so that a purge inside `free` is invisible to the program.
+#[inline]
+fn keeping_errno<R>(call: impl FnOnce() -> R) -> R {
+    // SAFETY: the C library's errno location is valid for the calling thread.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: as above.
+    let before = unsafe { *errno };
+    let result = call();
+    // SAFETY: as above.
+    unsafe { *errno = before };
+    result
+}
+
+/// Says "out of memory" the way C does. Returns null so that a caller can return it in turn.
+#[cold]
+pub(crate) fn no_memory() -> *mut u8 {
+    // SAFETY: the C library's errno location is valid for the calling thread.
+    unsafe { *libc::__errno_location() = libc::ENOMEM };
+    ptr::null_mut()
+}
+
+fn map_raw(size: usize) -> Option<NonNull<u8>> {
+    // SAFETY: an anonymous private mapping at an address of the kernel's choice touches no
+    // existing memory.
+    let at = keeping_errno(|| unsafe {
+        libc::mmap(
+            ptr::null_mut(),
+            size,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+            -1,
+            0,
+        )
+    });
+    if at == libc::MAP_FAILED { None } else { NonNull::new(at.cast()) }
+}
+
+/// Maps `size` bytes (a multiple of the page size) at a multiple of `align` (a power of two).
+pub(crate) fn map(size: usize, align: usize) -> Option<NonNull<u8>> {
+    let first = map_raw(size)?;
+    if first.as_ptr().addr() & (align - 1) == 0 {
+        return Some(first);
+    }
+    // Not aligned by luck: map what surely holds an aligned part, and give back both ends.
+    unmap(first.as_ptr(), size);
+    let padded = size.checked_add(align)?;
+    let whole = map_raw(padded)?;
+    let lead = whole.as_ptr().addr().wrapping_neg() & (align - 1);
+    // SAFETY: lead < align, so the aligned part lies inside the padded mapping.
+    let aligned = unsafe { whole.as_ptr().add(lead) };
+    if lead != 0 {
+        unmap(whole.as_ptr(), lead);
+    }
+    let tail = padded - lead - size;
+    if tail != 0 {
+        // SAFETY: the tail follows the aligned part inside the padded mapping.
+        unmap(unsafe { aligned.add(size) }, tail);
+    }
+    NonNull::new(aligned)
+}
+
+/// Gives `[at, at + size)` back. The caller owns it whole and never touches it again.
+pub(crate) fn unmap(at: *mut u8, size: usize) {
+    // SAFETY: the caller owns the range (contract of this module).
+    keeping_errno(|| unsafe { libc::munmap(at.cast(), size) });
+}
+
+/// Changes the size of a mapping; moves it only if `may_move`. `None`: nothing has changed.
+pub(crate) fn remap(at: *mut u8, old: usize, new: usize, may_move: bool) -> Option<NonNull<u8>> {
+    let flags = if may_move { libc::MREMAP_MAYMOVE } else { 0 };
+    // SAFETY: the caller owns [at, at + old) as one mapping and treats the result as its only
+    // address.
+    let moved = keeping_errno(|| unsafe { libc::mremap(at.cast(), old, new, flags) });
+    if moved == libc::MAP_FAILED { None } else { NonNull::new(moved.cast()) }
+}
+
+fn advise(at: *mut u8, size: usize, advice: c_int) -> bool {
+    // SAFETY: the caller owns the range; every advice used here keeps it mapped.
+    keeping_errno(|| unsafe { libc::madvise(at.cast(), size, advice) }) == 0
+}
+
+/// Returns the pages of a range to the system; they read as zero when next touched. False: the
+/// system refused (locked memory, say) and the contents are as they were.
+pub(crate) fn discard(at: *mut u8, size: usize) -> bool {
+    advise(at, size, libc::MADV_DONTNEED)
+}
+
+/// Asks for (or against) huge pages behind a range.
+pub(crate) fn advise_huge(at: *mut u8, size: usize, on: bool) {
+    advise(at, size, if on { libc::MADV_HUGEPAGE } else { libc::MADV_NOHUGEPAGE });
+}
+
+/// Milliseconds of a monotonic clock, at the resolution of the scheduler's tick.
+pub(crate) fn now_ms() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a valid timespec; the call reads a page the kernel shares, no system call.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut now) };
+    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+}
+
+/// Sleeps while `word` holds `value`; may wake early.
+pub(crate) fn wait(word: &AtomicU32, value: u32) {
+    // SAFETY: the word outlives the call; a private futex wait with no time-out.
+    keeping_errno(|| unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
+            value,
+            ptr::null::<libc::timespec>(),
+        )
+    });
+}
+
+/// Wakes one sleeper of `word`.
+pub(crate) fn wake(word: &AtomicU32) {
+    // SAFETY: the word outlives the call; waking is safe whoever sleeps.
+    keeping_errno(|| unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
+            1,
+        )
+    });
+}
+
+/// Writes to standard error, as one call unless the kernel splits it.
+pub(crate) fn write_stderr(bytes: &[u8]) {
+    write_fd(2, bytes);
+}
+
+/// Writes all of `bytes` to a file descriptor; gives up at the first error.
+pub(crate) fn write_fd(fd: c_int, mut bytes: &[u8]) {
+    keeping_errno(|| {
+        while !bytes.is_empty() {
+            // SAFETY: the buffer is valid for its length.
+            let wrote = unsafe { libc::write(fd, bytes.as_ptr().cast::<c_void>(), bytes.len()) };
+            match usize::try_from(wrote) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => bytes = bytes.get(count..).unwrap_or(&[]),
+            }
+        }
+    });
+}
+
+/// Ends the process at once.
+pub(crate) fn abort() -> ! {
+    // SAFETY: abort has no preconditions.
+    unsafe { libc::abort() }
+}
+
+/// Bytes of address space that the process may use (`RLIMIT_AS`), `usize::MAX` if unlimited.
+pub(crate) fn address_limit() -> usize {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid rlimit.
+    let failed = keeping_errno(|| unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) }) != 0;
+    if failed || limit.rlim_cur == libc::RLIM_INFINITY {
+        usize::MAX
+    } else {
+        usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
+    }
+}
+
+unsafe extern "C" {
+    static environ: *const *const c_char;
+}
+
+/// Whether the C library has set up the environment yet (it has not when the dynamic loader
+/// makes its first allocations).
+pub(crate) fn environment_ready() -> bool {
+    // SAFETY: reading the pointer itself; the C library sets it before `main`.
+    unsafe { !(&raw const environ).read_volatile().is_null() }
+}
+
+/// Calls `visit(name, value)` for every environment variable whose name starts with `prefix`.
+pub(crate) fn variables(prefix: &[u8], mut visit: impl FnMut(&[u8], &[u8])) {
+    // SAFETY: as in `environment_ready`.
+    let mut entry = unsafe { (&raw const environ).read_volatile() };
+    if entry.is_null() {
+        return;
+    }
+    loop {
+        // SAFETY: environ is a null-terminated array of C strings; we have not passed its end.
+        let text = unsafe { *entry };
+        if text.is_null() {
+            return;
+        }
+        // SAFETY: an entry is a valid C string.
+        let text = unsafe { core::ffi::CStr::from_ptr(text) }.to_bytes();
+        if text.starts_with(prefix)
+            && let Some(equals) = text.iter().position(|&byte| byte == b'=')
+        {
+            let (name, value) = text.split_at(equals);
+            visit(name, value.get(1..).unwrap_or(&[]));
+        }
+        // SAFETY: the entry was not the terminator, so the next one exists.
+        entry = unsafe { entry.add(1) };
+    }
+}
+
+/// Runs `exit(heap)` when a thread that called [`bind_thread`] ends. Idempotent per process.
+pub(crate) fn thread_key(exit: unsafe extern "C" fn(*mut c_void)) -> Option<libc::pthread_key_t> {
+    let mut key = 0;
+    // SAFETY: `key` is valid; the destructor is a function of this library, which is never unloaded.
+    let failed = keeping_errno(|| unsafe { libc::pthread_key_create(&mut key, Some(exit)) }) != 0;
+    if failed { None } else { Some(key) }
+}
+
+/// Binds `value` to the calling thread under `key`, so that its destructor will see it.
+pub(crate) fn bind_thread(key: libc::pthread_key_t, value: *mut c_void) {
+    // SAFETY: the key was made by `thread_key`. The call may allocate; the caller has already
+    // published its heap, so that this re-entry is an ordinary allocation.
+    keeping_errno(|| unsafe { libc::pthread_setspecific(key, value) });
+}
+
+/// The type of a thread key, for storage.
+pub(crate) type ThreadKey = libc::pthread_key_t;
+
+/// Registers the three fork handlers.
+pub(crate) fn on_fork(
+    before: unsafe extern "C" fn(),
+    parent: unsafe extern "C" fn(),
+    child: unsafe extern "C" fn(),
+) {
+    // SAFETY: the handlers are functions of this library, which is never unloaded.
+    keeping_errno(|| unsafe { libc::pthread_atfork(Some(before), Some(parent), Some(child)) });
+}
+
+/// Registers a function to run at process exit.
+pub(crate) fn on_exit(run: extern "C" fn()) {
+    // SAFETY: the handler is a function of this library, which is never unloaded.
+    keeping_errno(|| unsafe { libc::atexit(run) });
+}

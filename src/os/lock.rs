@@ -1,0 +1,123 @@
+//! A mutual-exclusion lock of four bytes: spins briefly, then sleeps in the kernel.
+//!
+//! After Ulrich Drepper, "Futexes Are Tricky", mutex 2. States: 0 free, 1 held, 2 held with
+//! sleepers. The order in which locks may nest is written in `lifecycle/fork.rs`, which takes them
+//! all.
+
+use crate::base::Guarded;
+use crate::base::sync::{AtomicU32, Ordering};
+use core::ops::{Deref, DerefMut};
+
+const SPINS: u32 = 100;
+
+/// A value behind a lock. Const-constructible, never poisoned, no destructor.
+pub(crate) struct Lock<T> {
+    state: AtomicU32,
+    value: Guarded<T>,
+}
+
+/// Holding this is holding the lock.
+pub(crate) struct LockGuard<'a, T> {
+    lock: &'a Lock<T>,
+}
+
+impl<T> Lock<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Lock { state: AtomicU32::new(0), value: Guarded::new(value) }
+    }
+
+    /// Takes the lock, waiting for it if need be.
+    #[inline]
+    pub(crate) fn lock(&self) -> LockGuard<'_, T> {
+        self.acquire();
+        LockGuard { lock: self }
+    }
+
+    /// Takes the lock without a guard; for `fork` handlers, which release it in another function.
+    pub(crate) fn acquire(&self) {
+        // Acquire: what the last holder wrote is seen.
+        if self.state.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            self.acquire_slow();
+        }
+    }
+
+    #[cold]
+    fn acquire_slow(&self) {
+        for _ in 0..SPINS {
+            if self.state.load(Ordering::Relaxed) == 0
+                && self.state.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
+            {
+                return;
+            }
+            core::hint::spin_loop();
+        }
+        // Acquire, and 2 because we can't know whether others sleep.
+        while self.state.swap(2, Ordering::Acquire) != 0 {
+            super::wait(&self.state, 2);
+        }
+    }
+
+    /// Releases the lock.
+    ///
+    /// # Safety
+    /// The caller holds it and uses the value no more.
+    pub(crate) unsafe fn release(&self) {
+        // Release: what we wrote is seen by the next holder.
+        if self.state.swap(0, Ordering::Release) == 2 {
+            super::wake(&self.state);
+        }
+    }
+
+    /// Puts the lock into the free state; for the child of a `fork`, whose only thread held it.
+    ///
+    /// # Safety
+    /// No other thread exists.
+    pub(crate) unsafe fn reset(&self) {
+        self.state.store(0, Ordering::Relaxed);
+    }
+}
+
+impl<T> Deref for LockGuard<'_, T> {
+    type Target = T;
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: the guard's existence is the lock being held.
+        unsafe { self.lock.value.get_mut() }
+    }
+}
+
+impl<T> DerefMut for LockGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as above, and the guard is borrowed mutably.
+        unsafe { self.lock.value.get_mut() }
+    }
+}
+
+impl<T> Drop for LockGuard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: the guard held the lock and is gone now.
+        unsafe { self.lock.release() };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_exactly_under_contention() {
+        static TOTAL: Lock<u64> = Lock::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..10_000 {
+                        *TOTAL.lock() += 1;
+                    }
+                });
+            }
+        });
+        assert_eq!(*TOTAL.lock(), 40_000);
+    }
+}

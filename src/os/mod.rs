@@ -1,0 +1,37 @@
+//! The contract with the operating system: everything the heap asks of it, in one list.
+//!
+//! A port is one more file that provides these functions:
+//!
+//! | function | promise |
+//! |---|---|
+//! | `map(size, align)` | fresh readable, writable, zeroed private memory, or `None`; never aborts |
+//! | `unmap(ptr, size)` | gives back whole mappings or page-aligned parts of them |
+//! | `remap(ptr, old, new, move)` | grows or shrinks one mapping, contents kept; `None` changes nothing |
+//! | `discard(ptr, size)` | the pages read as zero afterwards and no longer count as resident |
+//! | `advise_huge(ptr, size, on)` | a hint; may do nothing |
+//! | `now_ms()` | monotonic, coarse, cheap; wraps are the caller's concern (u64: never) |
+//! | `wait(word, value)`, `wake(word)` | sleep while the word holds the value; wake one sleeper |
+//! | `write_stderr(bytes)` | one write as far as possible; never fails loudly |
+//! | `address_limit()` | bytes of address space the process may use, or `usize::MAX` |
+//! | `variables(prefix, visit)` | environment variables by prefix, without allocating |
+//! | `thread_key`, `bind_thread` | call back when a thread ends |
+//! | `on_fork`, `on_exit` | call back around `fork` and at process exit |
+//!
+//! Assumes: pages of 4096 bytes or a divisor of 64 KiB. Promises: nothing here allocates from the
+//! heap, panics, or changes `errno` except `no_memory`.
+
+pub(crate) mod lock;
+pub(crate) mod report;
+
+#[cfg(all(target_os = "linux", not(miri)))]
+#[path = "linux.rs"]
+mod imp;
+#[cfg(any(not(target_os = "linux"), miri))]
+#[path = "portable.rs"]
+mod imp;
+
+pub(crate) use imp::*;
+
+/// The smallest unit that the system maps. Systems with larger pages round up by themselves; all
+/// our runs are multiples of 64 KiB, the largest page in use.
+pub(crate) const PAGE: usize = 4096;

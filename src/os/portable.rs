@@ -1,0 +1,118 @@
+//! The operating-system contract over Rust's standard library: for Miri, which interprets the heap
+//! with every pointer checked, and as the skeleton of a port.
+//!
+//! Memory comes from the system allocator, so nothing is ever returned page by page: `discard`
+//! clears, `remap` refuses. Threads that sleep spin.
+
+use crate::base::sync::{AtomicU32, Ordering};
+use core::ffi::c_void;
+use core::ptr::{self, NonNull};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::Write;
+
+/// Says "out of memory"; returns null so that a caller can return it in turn.
+#[cold]
+pub(crate) fn no_memory() -> *mut u8 {
+    ptr::null_mut()
+}
+
+/// Zeroed memory of `size` bytes at a multiple of `align`.
+pub(crate) fn map(size: usize, align: usize) -> Option<NonNull<u8>> {
+    let layout = Layout::from_size_align(size, align.max(super::PAGE)).ok()?;
+    // SAFETY: the size is not zero.
+    NonNull::new(unsafe { System.alloc_zeroed(layout) })
+}
+
+/// Keeps the memory: the system allocator takes whole allocations only, and ours are given back in
+/// parts.
+pub(crate) fn unmap(_at: *mut u8, _size: usize) {}
+
+/// Refuses: the caller copies.
+pub(crate) fn remap(
+    _at: *mut u8,
+    _old: usize,
+    _new: usize,
+    _may_move: bool,
+) -> Option<NonNull<u8>> {
+    None
+}
+
+/// Clears the range, as a system would.
+pub(crate) fn discard(at: *mut u8, size: usize) -> bool {
+    // SAFETY: the caller owns the range.
+    unsafe { at.write_bytes(0, size) };
+    true
+}
+
+/// No huge pages here.
+pub(crate) fn advise_huge(_at: *mut u8, _size: usize, _on: bool) {}
+
+/// A clock that moves on by one millisecond at every look.
+pub(crate) fn now_ms() -> u64 {
+    static NOW: AtomicU32 = AtomicU32::new(0);
+    u64::from(NOW.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Yields while the word holds the value.
+pub(crate) fn wait(word: &AtomicU32, value: u32) {
+    while word.load(Ordering::Relaxed) == value {
+        std::thread::yield_now();
+    }
+}
+
+/// Sleepers look by themselves.
+pub(crate) fn wake(_word: &AtomicU32) {}
+
+/// Writes to standard error.
+pub(crate) fn write_stderr(bytes: &[u8]) {
+    let _ = std::io::stderr().write_all(bytes);
+}
+
+/// Writes to standard output (1) or standard error.
+pub(crate) fn write_fd(fd: i32, bytes: &[u8]) {
+    if fd == 1 {
+        let _ = std::io::stdout().write_all(bytes);
+    } else {
+        write_stderr(bytes);
+    }
+}
+
+/// Ends the process at once.
+pub(crate) fn abort() -> ! {
+    std::process::abort()
+}
+
+/// No limit is known.
+pub(crate) fn address_limit() -> usize {
+    usize::MAX
+}
+
+/// The environment can be read at any time.
+pub(crate) fn environment_ready() -> bool {
+    true
+}
+
+/// Settings come from calls only.
+pub(crate) fn variables(_prefix: &[u8], _visit: impl FnMut(&[u8], &[u8])) {}
+
+/// The type of a thread key, for storage.
+pub(crate) type ThreadKey = ();
+
+/// Threads end without telling: their heaps stay theirs.
+pub(crate) fn thread_key(_exit: unsafe extern "C" fn(*mut c_void)) -> Option<ThreadKey> {
+    None
+}
+
+/// Nothing to bind to.
+pub(crate) fn bind_thread(_key: ThreadKey, _value: *mut c_void) {}
+
+/// There is no fork.
+pub(crate) fn on_fork(
+    _before: unsafe extern "C" fn(),
+    _parent: unsafe extern "C" fn(),
+    _child: unsafe extern "C" fn(),
+) {
+}
+
+/// Nothing runs at exit.
+pub(crate) fn on_exit(_run: extern "C" fn()) {}

@@ -1,0 +1,5 @@
+//! Settings, and what follows from them. Policies act by writing the knobs that the mechanisms
+//! read on their slow paths; nothing here is on any path of an allocation.
+
+pub(crate) mod config;
+pub(crate) mod diet;

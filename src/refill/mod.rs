@@ -1,0 +1,307 @@
+//! Layer 2, SuperSlab refill: the slabs of one heap, and how blocks move between them and the
+//! magazines, a batch at a time.
+//!
+//! Assumes that only the thread that has the heap calls in. Promises: a refill writes distinct
+//! blocks of the class asked for; a flush brings every block to its slab, wherever that is, or ends
+//! the process with one line when the block can't be one (double free, wrong address).
+
+mod list;
+
+use crate::class::{CLASSES, COUNT};
+use crate::segment::misuse;
+use crate::segment::registry;
+use crate::segment::slab::{Misuse, PendingStack, Slab};
+use core::ptr;
+use list::ClassSlabs;
+
+/// All slabs that a heap owns, by class.
+#[repr(C)]
+pub(crate) struct Bins {
+    /// Slabs that other threads have given blocks back to. Its address names this heap as owner.
+    pub(crate) pending: PendingStack,
+    classes: [ClassSlabs; COUNT],
+}
+
+impl Bins {
+    pub(crate) const fn new() -> Self {
+        Bins { pending: PendingStack::new(), classes: [const { ClassSlabs::new() }; COUNT] }
+    }
+
+    #[inline(always)]
+    fn of(&mut self, class: usize) -> &mut ClassSlabs {
+        debug_assert!(class < COUNT);
+        // SAFETY: classes are below COUNT wherever they come from (the class tables).
+        unsafe { self.classes.get_unchecked_mut(class) }
+    }
+
+    /// Writes up to `want` blocks of `class` downwards from `end`, lowest address at the top.
+    /// Gives their number; 0: out of memory.
+    ///
+    /// # Safety
+    /// `want` slots below `end` are writable.
+    pub(crate) unsafe fn refill(
+        &mut self,
+        class: usize,
+        mut end: *mut *mut u8,
+        want: usize,
+    ) -> usize {
+        let mut got = 0;
+        loop {
+            // SAFETY: slabs in our lists are alive and owned by us.
+            if let Some(slab) = unsafe { self.of(class).current.as_ref() } {
+                // SAFETY: `want - got` slots remain below `end`.
+                let count = unsafe {
+                    let taken = slab.take(end, want - got);
+                    let carve = if got + taken < want {
+                        slab.carve(end.sub(taken), want - got - taken)
+                    } else {
+                        0
+                    };
+                    taken + carve
+                };
+                got += count;
+                // SAFETY: `count` of the slots below `end` are filled now.
+                end = unsafe { end.sub(count) };
+                if !slab.is_exhausted() && (got == want || count != 0) {
+                    return got;
+                }
+                if slab.is_exhausted() {
+                    let slab = self.of(class).current;
+                    self.of(class).current = ptr::null_mut();
+                    // SAFETY: it was the current slab, so it is in no list.
+                    unsafe { self.of(class).file(slab) };
+                }
+                if got == want {
+                    return got;
+                }
+            }
+            let next = self.of(class).pop_fullest();
+            if !next.is_null() {
+                self.of(class).current = next;
+                continue;
+            }
+            if self.drain_pending() != 0 && !self.of(class).is_dry() {
+                continue;
+            }
+            if got != 0 {
+                return got;
+            }
+            match Slab::create(class, &raw const self.pending) {
+                Some(slab) => self.of(class).current = slab.as_ptr(),
+                None => return 0,
+            }
+        }
+    }
+
+    /// Brings `count` blocks that were freed as `class` home.
+    ///
+    /// # Safety
+    /// `blocks` points at `count` pointers that the program has given back.
+    pub(crate) unsafe fn flush(&mut self, class: usize, blocks: *const *mut u8, count: usize) {
+        let me: *const PendingStack = &raw const self.pending;
+        let mut at = 0;
+        while at < count {
+            // SAFETY: at < count.
+            let block = unsafe { *blocks.add(at) };
+            if block.is_null() {
+                // `operator delete(nullptr, n)`.
+                at += 1;
+                continue;
+            }
+            let slab_ptr = registry::run_of(block);
+            // SAFETY: a run with a block that is not home yet is alive.
+            let Some(slab) = (unsafe { slab_ptr.as_ref() }) else {
+                misuse::not_ours(block, "free")
+            };
+            if slab.class as usize != class {
+                misuse::wrong_class(block, class, slab.class as usize);
+            }
+            let base = slab.base.addr();
+            let length =
+                CLASSES.get(class).map_or(0, |info| info.granules as usize) * crate::class::GRANULE;
+            let local = slab.owner == me;
+            let first = at;
+            if local {
+                while at < count {
+                    // SAFETY: at < count.
+                    let block = unsafe { *blocks.add(at) };
+                    if block.addr().wrapping_sub(base) >= length {
+                        break;
+                    }
+                    if let Err(wrong) = slab.put(block) {
+                        misuse::bad_block(block, class, wrong);
+                    }
+                    at += 1;
+                }
+                debug_assert!(at > first);
+                slab.freed_since_purge.set(true);
+                // SAFETY: ours, alive.
+                unsafe { self.settle(class, slab_ptr) };
+            } else {
+                // SAFETY: as the caller promised; `first` is in range.
+                at +=
+                    unsafe { flush_remote(slab, class, blocks.add(first), count - first, length) };
+            }
+        }
+    }
+
+    /// Puts a slab whose free count has grown where it belongs, or lets it go when all its blocks
+    /// are home.
+    ///
+    /// # Safety
+    /// `slab` is ours, of `class`, alive; it may be gone afterwards.
+    unsafe fn settle(&mut self, class: usize, slab: *mut Slab) {
+        let of = self.of(class);
+        if of.current == slab {
+            return;
+        }
+        // SAFETY: alive by contract; in one of our lists since it is not the current one.
+        unsafe {
+            if (*slab).all_home() && !(*slab).is_pending() && !of.is_last_resort(slab) {
+                of.unlink(slab);
+                Slab::destroy(slab);
+            } else {
+                of.refile(slab);
+            }
+        }
+    }
+
+    /// Takes back what other threads have freed. Gives the number of blocks.
+    pub(crate) fn drain_pending(&mut self) -> usize {
+        if self.pending.is_empty() {
+            return 0;
+        }
+        let mut slab = self.pending.take_all();
+        let mut blocks = 0;
+        while !slab.is_null() {
+            // SAFETY: slabs on the stack are alive and ours; `next` is read before the drain.
+            unsafe {
+                let next = PendingStack::next(slab);
+                let class = (*slab).class as usize;
+                match (*slab).drain_popped() {
+                    Ok(count) => blocks += count,
+                    Err(wrong) => misuse::bad_block((*slab).base, class, wrong),
+                }
+                self.settle(class, slab);
+                slab = next;
+            }
+        }
+        blocks
+    }
+
+    /// Visits every slab: takes in stray remote blocks, returns the free pages of slabs that are
+    /// quiet (`idle_only`) or of all, and lets empty slabs go. Gives the bytes that were returned.
+    pub(crate) fn sweep(&mut self, idle_only: bool) -> usize {
+        self.drain_pending();
+        let mut returned = 0;
+        for class in 1..COUNT {
+            // SAFETY: lists hold live slabs of ours; `each` reads the link before it visits.
+            unsafe {
+                let lists: *mut ClassSlabs = self.of(class);
+                let current = (*lists).current;
+                (*lists).each(|slab| {
+                    if !(*slab).is_pending()
+                        && let Err(wrong) = (*slab).drain_bits()
+                    {
+                        misuse::bad_block((*slab).base, class, wrong);
+                    }
+                    if slab != current && (*slab).all_home() && !(*slab).is_pending() {
+                        (*lists).unlink(slab);
+                        Slab::destroy(slab);
+                        return;
+                    }
+                    if slab != current {
+                        (*lists).refile(slab);
+                    }
+                    // Idle: nothing has come home since the last sweep.
+                    if (*slab).free.get() != 0
+                        && (!idle_only || !(*slab).freed_since_purge.replace(false))
+                    {
+                        returned += (*slab).purge_free_pages();
+                    }
+                });
+                if !idle_only
+                    && !current.is_null()
+                    && (*current).all_home()
+                    && !(*current).is_pending()
+                {
+                    (*lists).current = ptr::null_mut();
+                    Slab::destroy(current);
+                }
+            }
+        }
+        returned
+    }
+}
+
+/// Brings one block home without a heap of one's own: the thread has none (any more).
+///
+/// # Safety
+/// `block` was given back by the program.
+pub(crate) unsafe fn give_back(block: *mut u8, class: usize) {
+    // SAFETY: a run with a block that is not home yet is alive.
+    let Some(slab) = (unsafe { registry::run_of(block).as_ref() }) else {
+        misuse::not_ours(block, "free")
+    };
+    let length = slab.granules.get() as usize * crate::class::GRANULE;
+    // SAFETY: one block, in this slab.
+    unsafe { flush_remote(slab, class, &raw const block, 1, length) };
+}
+
+/// The remote half of a flush: gives back the leading blocks that belong to `slab`, a word of its
+/// bitmap at a time. Gives their number.
+///
+/// # Safety
+/// `blocks` points at `count` pointers, the first of which lies in `slab`.
+unsafe fn flush_remote(
+    slab: &Slab,
+    class: usize,
+    blocks: *const *mut u8,
+    count: usize,
+    length: usize,
+) -> usize {
+    let base = slab.base.addr();
+    let announce = slab.mark_pending();
+    let mut at = 0;
+    let (mut word, mut bits) = (usize::MAX, 0u64);
+    while at < count {
+        // SAFETY: at < count.
+        let block = unsafe { *blocks.add(at) };
+        if block.addr().wrapping_sub(base) >= length {
+            break;
+        }
+        let index = match slab.index_of(block) {
+            Ok(index) => index,
+            Err(wrong) => misuse::bad_block(block, class, wrong),
+        };
+        if index >= slab.info().capacity as usize {
+            misuse::bad_block(block, class, Misuse::NeverAllocated);
+        }
+        if index / 64 != word {
+            if bits != 0 {
+                put_word(slab, class, word, bits);
+            }
+            (word, bits) = (index / 64, 0);
+        }
+        let bit = 1u64 << (index % 64);
+        if bits & bit != 0 {
+            misuse::bad_block(block, class, Misuse::DoubleFree);
+        }
+        bits |= bit;
+        at += 1;
+    }
+    put_word(slab, class, word, bits);
+    if announce {
+        slab.announce();
+    }
+    at
+}
+
+fn put_word(slab: &Slab, class: usize, word: usize, bits: u64) {
+    let twice = slab.put_remote(word, bits);
+    if twice != 0 {
+        let index = word * 64 + twice.trailing_zeros() as usize;
+        let size = CLASSES.get(class).map_or(0, |info| info.size as usize);
+        misuse::bad_block(slab.base.wrapping_add(index * size), class, Misuse::DoubleFree);
+    }
+}

@@ -1,0 +1,527 @@
+//! Runs of granules from dense reservations of address space.
+//!
+//! An arena is one reservation (1 GiB; less where address space is limited), seen as an array of
+//! granules with two bits each:
+//!
+//! | used | dirty | the granule |
+//! |---|---|---|
+//! | 0 | 0 | untouched, or given back: reads as zero |
+//! | 0 | 1 | free, but its pages may still be resident: waits for reuse or purge |
+//! | 1 | 0 | part of a run |
+//!
+//! Runs are found first-fit in address order, so that a heap stays dense and huge pages fill. All
+//! fields are guarded by the lock of `SEGMENT`; only the run pointers of a SuperSlab are read
+//! without it. Purging claims the granules (used = 1) while the system call runs unlocked.
+
+use super::registry;
+use super::slab::Slab;
+use super::{SUPERSLAB, SUPERSLAB_GRANULES};
+use super::{meta, spans};
+use crate::base::bit_range;
+use crate::base::sync::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
+use crate::class::GRANULE;
+use crate::os::{self, lock::Lock};
+use core::ptr::{self, NonNull};
+
+/// Granules of a full-sized arena.
+const ARENA_GRANULES: usize = if cfg!(miri) { 128 } else { (1 << 30) / GRANULE };
+const WORDS: usize = ARENA_GRANULES / 64;
+const SUPERS: usize = ARENA_GRANULES / SUPERSLAB_GRANULES;
+const MAX_ARENAS: usize = 1024;
+/// The longest run an arena serves, in granules; longer ones are mappings of their own.
+pub(crate) const MAX_RUN: usize = ARENA_GRANULES / 8;
+
+/// What is known of one SuperSlab. Lies out of band, is never freed.
+pub(crate) struct SuperSlab {
+    /// First byte.
+    pub(crate) base: *mut u8,
+    /// The run that covers each granule, or null.
+    pub(crate) runs: [AtomicPtr<Slab>; SUPERSLAB_GRANULES],
+}
+
+// SAFETY: `base` is immutable after publication; the rest is atomic.
+unsafe impl Sync for SuperSlab {}
+
+struct Arena {
+    base: *mut u8,
+    granules: usize,
+    /// No granule below this word is free.
+    low_word: usize,
+    used: [u64; WORDS],
+    dirty: [u64; WORDS],
+    /// Coarse time (ms, wrapping) of the last release into each SuperSlab.
+    released: [u32; SUPERS],
+    /// SuperSlabs for which huge pages have been asked.
+    huge: [bool; SUPERS],
+}
+
+struct Segment {
+    arenas: [*mut Arena; MAX_ARENAS],
+    count: usize,
+    used: usize,
+    dirty: usize,
+}
+
+// SAFETY: the pointers are to metadata that only the lock's holder touches.
+unsafe impl Send for Segment {}
+
+static SEGMENT: Lock<Segment> =
+    Lock::new(Segment { arenas: [ptr::null_mut(); MAX_ARENAS], count: 0, used: 0, dirty: 0 });
+
+/// Whether huge pages are asked for: 0 never, 1 once the heap has grown, 2 always.
+pub(crate) static HUGE_PAGES: AtomicU8 = AtomicU8::new(1);
+/// In mode 1: granules in use before the first request for huge pages.
+pub(crate) static HUGE_PAGES_AFTER: AtomicU32 = AtomicU32::new((32 << 20) / GRANULE as u32);
+
+/// A run of granules fresh from the arena.
+#[derive(Clone, Copy)]
+pub(crate) struct Run {
+    /// First byte.
+    pub(crate) base: NonNull<u8>,
+    /// Whether every byte reads as zero.
+    pub(crate) zeroed: bool,
+}
+
+/// What the segment holds, in granules.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Usage {
+    pub(crate) reserved: usize,
+    pub(crate) used: usize,
+    pub(crate) dirty: usize,
+}
+
+impl Arena {
+    /// A naturally aligned run of 1, 2, 4, 8 or 16 granules inside one SuperSlab.
+    fn find_small(&self, granules: usize) -> Option<usize> {
+        for word in self.low_word..self.granules / 64 {
+            let free = !*self.used.get(word)?;
+            let fits = match granules {
+                1 => free,
+                2 => free & (free >> 1) & 0x5555_5555_5555_5555,
+                4 => {
+                    let two = free & (free >> 1);
+                    two & (two >> 2) & 0x1111_1111_1111_1111
+                }
+                8 => {
+                    let two = free & (free >> 1);
+                    let four = two & (two >> 2);
+                    four & (four >> 4) & 0x0101_0101_0101_0101
+                }
+                _ => {
+                    let two = free & (free >> 1);
+                    let four = two & (two >> 2);
+                    let eight = four & (four >> 4);
+                    eight & (eight >> 8) & 0x0001_0001_0001_0001
+                }
+            };
+            if fits != 0 {
+                return Some(word * 64 + fits.trailing_zeros() as usize);
+            }
+        }
+        None
+    }
+
+    /// First granule at or after `from` whose used bit equals `used`; `granules` if there is none.
+    fn next(&self, from: usize, used: bool) -> usize {
+        let mut at = from;
+        while at < self.granules {
+            let Some(&word) = self.used.get(at / 64) else { break };
+            let looked = (if used { word } else { !word }) >> (at % 64);
+            if looked != 0 {
+                return (at + looked.trailing_zeros() as usize).min(self.granules);
+            }
+            at = (at / 64 + 1) * 64;
+        }
+        self.granules
+    }
+
+    /// A run of any length, its start aligned to `align` granules.
+    fn find(&self, granules: usize, align: usize) -> Option<usize> {
+        let mut at = self.next(self.low_word * 64, false);
+        while at + granules <= self.granules {
+            let start = (at + align - 1) & !(align - 1);
+            if start + granules > self.granules {
+                return None;
+            }
+            let stop = self.next(start, true);
+            if stop >= start + granules {
+                return Some(start);
+            }
+            at = self.next(stop, false);
+        }
+        None
+    }
+
+    /// Applies `change(used, dirty, mask)` to every word that a range of granules touches.
+    fn each_word(
+        &mut self,
+        start: usize,
+        granules: usize,
+        mut change: impl FnMut(&mut u64, &mut u64, u64),
+    ) {
+        let (mut at, end) = (start, start + granules);
+        while at < end {
+            let bit = at % 64;
+            let count = (64 - bit).min(end - at);
+            let mask = bit_range(bit as u32, count as u32);
+            if let (Some(used), Some(dirty)) =
+                (self.used.get_mut(at / 64), self.dirty.get_mut(at / 64))
+            {
+                change(used, dirty, mask);
+            }
+            at += count;
+        }
+    }
+
+    /// Whether nothing of this SuperSlab is used or dirty.
+    fn untouched(&self, superslab: usize) -> bool {
+        let start = superslab * SUPERSLAB_GRANULES;
+        let mask = bit_range((start % 64) as u32, SUPERSLAB_GRANULES as u32);
+        match (self.used.get(start / 64), self.dirty.get(start / 64)) {
+            (Some(used), Some(dirty)) => (used | dirty) & mask == 0,
+            _ => false,
+        }
+    }
+
+    fn address(&self, granule: usize) -> *mut u8 {
+        self.base.wrapping_add(granule * GRANULE)
+    }
+
+    /// Marks a run used; returns whether it is all zero, and how many dirty granules it took over.
+    fn claim(&mut self, start: usize, granules: usize, ask_huge: bool) -> usize {
+        if ask_huge {
+            for superslab in
+                start / SUPERSLAB_GRANULES..=(start + granules - 1) / SUPERSLAB_GRANULES
+            {
+                if self.untouched(superslab)
+                    && let Some(asked) = self.huge.get_mut(superslab)
+                    && !*asked
+                {
+                    *asked = true;
+                    os::advise_huge(self.address(superslab * SUPERSLAB_GRANULES), SUPERSLAB, true);
+                }
+            }
+        }
+        let mut taken = 0;
+        self.each_word(start, granules, |used, dirty, mask| {
+            *used |= mask;
+            taken += (*dirty & mask).count_ones() as usize;
+            *dirty &= !mask;
+        });
+        while self.low_word < self.granules / 64 && self.used.get(self.low_word) == Some(&u64::MAX)
+        {
+            self.low_word += 1;
+        }
+        taken
+    }
+
+    fn release(&mut self, start: usize, granules: usize, dirty_now: bool, now: u32) {
+        self.each_word(start, granules, |used, dirty, mask| {
+            *used &= !mask;
+            if dirty_now {
+                *dirty |= mask;
+            }
+        });
+        self.low_word = self.low_word.min(start / 64);
+        for superslab in start / SUPERSLAB_GRANULES..=(start + granules - 1) / SUPERSLAB_GRANULES {
+            if let Some(stamp) = self.released.get_mut(superslab) {
+                *stamp = now;
+            }
+        }
+    }
+
+    /// Takes the next range of dirty granules, from `from` on, whose SuperSlabs were last released
+    /// into at least `age` ms ago. The range is marked used, and merged across SuperSlabs.
+    fn take_dirty(&mut self, from: usize, now: u32, age: u32) -> Option<(usize, usize)> {
+        let old = |arena: &Arena, granule: usize| {
+            arena
+                .released
+                .get(granule / SUPERSLAB_GRANULES)
+                .is_some_and(|&stamp| now.wrapping_sub(stamp) >= age)
+        };
+        let is_dirty = |arena: &Arena, granule: usize| {
+            arena.dirty.get(granule / 64).is_some_and(|word| word >> (granule % 64) & 1 == 1)
+        };
+        let mut start = from;
+        loop {
+            if start >= self.granules {
+                return None;
+            }
+            let word = self.dirty.get(start / 64).copied().unwrap_or(0) >> (start % 64);
+            if word == 0 {
+                start = (start / 64 + 1) * 64;
+                continue;
+            }
+            start += word.trailing_zeros() as usize;
+            if old(self, start) {
+                break;
+            }
+            start = (start / SUPERSLAB_GRANULES + 1) * SUPERSLAB_GRANULES;
+        }
+        let mut end = start + 1;
+        while end < self.granules && is_dirty(self, end) && old(self, end) {
+            end += 1;
+        }
+        self.each_word(start, end - start, |used, dirty, mask| {
+            *used |= mask;
+            *dirty &= !mask;
+        });
+        Some((start, end - start))
+    }
+}
+
+impl Segment {
+    fn arena_mut(&mut self, index: usize) -> Option<&mut Arena> {
+        // SAFETY: published arenas live for ever and are touched under this lock only.
+        self.arenas.get(index).and_then(|&arena| unsafe { arena.as_mut() })
+    }
+
+    /// The arena that holds this address.
+    fn arena_of(&mut self, address: usize) -> Option<&mut Arena> {
+        for index in 0..self.count {
+            let arena = self.arena_mut(index)?;
+            let base = arena.base.addr();
+            if address >= base && address - base < arena.granules * GRANULE {
+                return self.arena_mut(index);
+            }
+        }
+        None
+    }
+
+    fn find_and_claim(&mut self, granules: usize, align: usize) -> Option<(Run, usize)> {
+        let ask_huge = match HUGE_PAGES.load(Ordering::Relaxed) {
+            0 => false,
+            1 => self.used >= HUGE_PAGES_AFTER.load(Ordering::Relaxed) as usize,
+            _ => true,
+        };
+        let natural = granules <= 16 && granules.is_power_of_two() && align <= granules;
+        for index in 0..self.count {
+            let arena = self.arena_mut(index)?;
+            let found =
+                if natural { arena.find_small(granules) } else { arena.find(granules, align) };
+            if let Some(start) = found {
+                let taken = arena.claim(start, granules, ask_huge);
+                let base = NonNull::new(arena.address(start))?;
+                return Some((Run { base, zeroed: taken == 0 }, taken));
+            }
+        }
+        None
+    }
+
+    /// Adds an arena that holds at least `granules` granules.
+    fn grow(&mut self, granules: usize) -> bool {
+        // A limited address space belongs to the program, too: take a sixteenth at a time.
+        let limit = os::address_limit();
+        let mut length = if limit == usize::MAX {
+            ARENA_GRANULES * GRANULE
+        } else {
+            (limit / 16).clamp(2 * SUPERSLAB, ARENA_GRANULES * GRANULE)
+        };
+        let least = (granules * GRANULE).next_multiple_of(2 * SUPERSLAB);
+        length = length.max(least).next_multiple_of(2 * SUPERSLAB);
+        loop {
+            if self.add_arena(length) {
+                return true;
+            }
+            if length <= least {
+                return false;
+            }
+            length = (length / 2).next_multiple_of(2 * SUPERSLAB).max(least);
+        }
+    }
+
+    fn add_arena(&mut self, length: usize) -> bool {
+        let index = self.count;
+        if index == MAX_ARENAS || length > ARENA_GRANULES * GRANULE {
+            return false;
+        }
+        let supers = length / SUPERSLAB;
+        let table_bytes = supers * size_of::<SuperSlab>();
+        let Some(space) = map_unshared(length, 4) else { return false };
+        let arena = meta::alloc(size_of::<Arena>(), true);
+        let table = if arena.is_some() { meta::alloc(table_bytes, true) } else { None };
+        let (Some(arena), Some(table)) = (arena, table) else {
+            os::unmap(space.as_ptr(), length);
+            if let Some(arena) = arena {
+                // SAFETY: just allocated with this size, not published.
+                unsafe { meta::free(arena, size_of::<Arena>()) };
+            }
+            return false;
+        };
+        if HUGE_PAGES.load(Ordering::Relaxed) != 2 {
+            os::advise_huge(space.as_ptr(), length, false);
+        }
+        let arena: *mut Arena = arena.as_ptr().cast();
+        // SAFETY: zeroed metadata of the right size and alignment; all-zero is a valid Arena.
+        unsafe {
+            (*arena).base = space.as_ptr();
+            (*arena).granules = length / GRANULE;
+        }
+        let table: *mut SuperSlab = table.as_ptr().cast();
+        for superslab in 0..supers {
+            // SAFETY: the table has `supers` zeroed entries; all-zero runs are null pointers. They
+            // are never freed, so a 'static reference is true.
+            unsafe {
+                let entry = table.add(superslab);
+                (*entry).base = space.as_ptr().add(superslab * SUPERSLAB);
+                registry::publish_superslab(&*entry);
+            }
+        }
+        if let Some(slot) = self.arenas.get_mut(index) {
+            *slot = arena;
+            self.count += 1;
+        }
+        true
+    }
+}
+
+/// Maps address space whose entries in the registry nobody else of ours uses. While a place is
+/// refused it stays mapped, so that the system must offer another.
+fn map_unshared(length: usize, tries: usize) -> Option<NonNull<u8>> {
+    let space = os::map(length, SUPERSLAB)?;
+    let base = space.as_ptr().addr();
+    let taken = (0..length / SUPERSLAB).any(|at| registry::entry_taken(base + at * SUPERSLAB))
+        || spans::aliases(base, length);
+    if !taken {
+        return Some(space);
+    }
+    let other = if tries == 0 { None } else { map_unshared(length, tries - 1) };
+    os::unmap(space.as_ptr(), length);
+    other
+}
+
+/// A run of `granules` granules whose start is a multiple of `align` granules (a power of two).
+pub(crate) fn alloc_run(granules: usize, align: usize) -> Option<Run> {
+    if granules == 0 || granules > MAX_RUN || align > SUPERSLAB_GRANULES {
+        return None;
+    }
+    let mut segment = SEGMENT.lock();
+    let found = match segment.find_and_claim(granules, align) {
+        Some(found) => Some(found),
+        None if segment.grow(granules) => segment.find_and_claim(granules, align),
+        None => None,
+    };
+    let (run, taken) = found?;
+    segment.used += granules;
+    segment.dirty -= taken;
+    Some(run)
+}
+
+/// Takes the granules right behind a run, if they are free. True: the run is now longer.
+///
+/// # Safety
+/// `[base, base + granules)` is a run of the caller's.
+pub(crate) unsafe fn grow_run(base: *mut u8, granules: usize, by: usize) -> bool {
+    let mut segment = SEGMENT.lock();
+    let Some(arena) = segment.arena_of(base.addr()) else { return false };
+    let start = (base.addr() - arena.base.addr()) / GRANULE + granules;
+    if start + by > arena.granules || arena.next(start, true) < start + by {
+        return false;
+    }
+    let taken = arena.claim(start, by, false);
+    segment.used += by;
+    segment.dirty -= taken;
+    true
+}
+
+/// Gives a run, or the tail of one, back. `dirty`: its pages may be resident.
+///
+/// # Safety
+/// The range is the caller's, retracted from the registry, and touched no more.
+pub(crate) unsafe fn release_run(base: *mut u8, granules: usize, dirty: bool) {
+    let now = os::now_ms() as u32;
+    let mut segment = SEGMENT.lock();
+    let Some(arena) = segment.arena_of(base.addr()) else { return };
+    let start = (base.addr() - arena.base.addr()) / GRANULE;
+    arena.release(start, granules, dirty, now);
+    segment.used -= granules;
+    if dirty {
+        segment.dirty += granules;
+    }
+}
+
+/// Returns free, touched memory to the system: all that has lain unused for `age_ms`.
+/// Gives the number of bytes returned.
+pub(crate) fn purge(age_ms: u32, advise: impl Fn(*mut u8, usize) -> bool) -> usize {
+    let now = os::now_ms() as u32;
+    let mut returned = 0;
+    let mut segment = SEGMENT.lock();
+    let mut index = 0;
+    let mut from = 0;
+    while segment.dirty != 0 && index < segment.count {
+        let Some(arena) = segment.arena_mut(index) else { break };
+        let Some((start, granules)) = arena.take_dirty(from, now, age_ms) else {
+            index += 1;
+            from = 0;
+            continue;
+        };
+        let at = arena.address(start);
+        segment.dirty -= granules;
+        // The range counts as used while the lock is open, so nobody else can touch it.
+        drop(segment);
+        let clean = advise(at, granules * GRANULE);
+        segment = SEGMENT.lock();
+        if let Some(arena) = segment.arena_mut(index) {
+            let keep = arena.released.get(start / SUPERSLAB_GRANULES).copied().unwrap_or(now);
+            arena.release(start, granules, !clean, keep);
+        }
+        if clean {
+            returned += granules * GRANULE;
+        } else {
+            segment.dirty += granules;
+        }
+        from = start + granules;
+    }
+    returned
+}
+
+/// Free granules that may still be resident. A racy look, for deciding whether to purge.
+pub(crate) fn usage() -> Usage {
+    let mut segment = SEGMENT.lock();
+    let mut reserved = 0;
+    for index in 0..segment.count {
+        reserved += segment.arena_mut(index).map_or(0, |arena| arena.granules);
+    }
+    Usage { reserved, used: segment.used, dirty: segment.dirty }
+}
+
+/// Calls `visit` for every run that is published, once each. For heap walks: racy unless the
+/// program is quiet.
+pub(crate) fn each_run(mut visit: impl FnMut(*mut Slab)) {
+    let mut index = 0;
+    loop {
+        let (base, granules) = {
+            let mut segment = SEGMENT.lock();
+            if index == segment.count {
+                return;
+            }
+            match segment.arena_mut(index) {
+                Some(arena) => (arena.base, arena.granules),
+                None => return,
+            }
+        };
+        let mut last = ptr::null_mut();
+        for granule in 0..granules {
+            let run = registry::run_of(base.wrapping_add(granule * GRANULE));
+            if !run.is_null() && run != last {
+                visit(run);
+            }
+            last = run;
+        }
+        index += 1;
+    }
+}
+
+/// Takes the lock before a fork.
+pub(crate) fn fork_acquire() {
+    SEGMENT.acquire();
+}
+
+/// Releases the lock after a fork: in the parent, or (alone) in the child.
+///
+/// # Safety
+/// The calling thread took it in `fork_acquire`; `child` only in the child.
+pub(crate) unsafe fn fork_release(child: bool) {
+    // SAFETY: by the caller's contract.
+    unsafe { if child { SEGMENT.reset() } else { SEGMENT.release() } }
+}

@@ -1,0 +1,80 @@
+//! What the heap says when a pointer given to it can't be right: one line, then `abort`.
+//!
+//! Promises: nothing is allocated while saying it; the line names what happened, the address, what
+//! lies there and what was expected.
+
+use super::slab::Misuse;
+use super::{registry, spans};
+use crate::class::{self, CLASSES};
+use crate::os::report::fatal;
+use core::fmt;
+
+/// The name of a class as reports print it: "C5 (256 bytes)" or "mid (5120 bytes)".
+pub(crate) struct ClassName(pub(crate) usize);
+
+impl fmt::Display for ClassName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = CLASSES.get(self.0).map_or(0, |class| class.size);
+        if self.0 == 0 {
+            write!(out, "large")
+        } else if self.0 < class::FIRST_MID {
+            write!(out, "C{} ({bytes} bytes)", class::group_of(self.0))
+        } else {
+            write!(out, "mid ({bytes} bytes)")
+        }
+    }
+}
+
+/// A block that came back to its slab is not what it should be.
+#[cold]
+#[inline(never)]
+pub(crate) fn bad_block(at: *const u8, class: usize, misuse: Misuse) -> ! {
+    let class = ClassName(class);
+    match misuse {
+        Misuse::DoubleFree => fatal(format_args!(
+            "double free of {at:p}, class {class}: the block is free already, expected a block in use; aborting"
+        )),
+        Misuse::Interior => fatal(format_args!(
+            "free of {at:p}, class {class}: the address is inside a block, expected the start of one; aborting"
+        )),
+        Misuse::NeverAllocated => fatal(format_args!(
+            "free of {at:p}, class {class}: the block was never handed out, expected a block in use; aborting"
+        )),
+    }
+}
+
+/// A block came back under a class that is not its slab's.
+#[cold]
+#[inline(never)]
+pub(crate) fn wrong_class(at: *const u8, given: usize, found: usize) -> ! {
+    fatal(format_args!(
+        "sized free of {at:p}: freed as class {}, but its slab holds class {}; expected the size it was allocated with; aborting",
+        ClassName(given),
+        ClassName(found)
+    ))
+}
+
+/// A pointer given to `free`, `realloc` or their kin is not the start of a block of ours.
+#[cold]
+#[inline(never)]
+pub(crate) fn not_ours(at: *const u8, what: &str) -> ! {
+    let run = registry::run_of(at);
+    // SAFETY: a published run is alive.
+    if let Some(run) = unsafe { run.as_ref() } {
+        if run.class == 0 && run.bytes.get() == 0 {
+            fatal(format_args!(
+                "double {what} of {at:p}, class large: the block is free already, expected a block in use; aborting"
+            ));
+        }
+        bad_block(at, run.class as usize, Misuse::Interior);
+    }
+    if let Some(span) = spans::containing(at) {
+        fatal(format_args!(
+            "{what} of {at:p}, class huge: the address is inside the block at {:p} of {} bytes, expected its start; aborting",
+            span.at, span.bytes
+        ));
+    }
+    fatal(format_args!(
+        "{what} of {at:p}, class none: not a block of this heap (or freed already), expected a pointer that it returned; aborting"
+    ))
+}

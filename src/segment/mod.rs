@@ -1,0 +1,22 @@
+//! Memory in bulk: address space, SuperSlabs, slabs, and the map that knows every address.
+//!
+//! Order of dependence: `meta` (storage for metadata) < `registry` (address to slab), `spans`
+//! (address to mapping) < `arena`
+//! (runs of granules) < `slab` (blocks of one class). Nothing here knows that threads have caches.
+//!
+//! Assumes the OS contract. Promises: any failure to get memory is reported as `None` with state
+//! unchanged; metadata never lies inside the memory handed to users.
+
+pub(crate) mod arena;
+pub(crate) mod meta;
+pub(crate) mod misuse;
+pub(crate) mod registry;
+pub(crate) mod slab;
+pub(crate) mod spans;
+
+/// Length and alignment of a SuperSlab, in bytes.
+pub(crate) const SUPERSLAB: usize = 1 << SUPERSLAB_SHIFT;
+/// log2 of the SuperSlab length.
+pub(crate) const SUPERSLAB_SHIFT: u32 = 21;
+/// Granules in a SuperSlab.
+pub(crate) const SUPERSLAB_GRANULES: usize = SUPERSLAB / crate::class::GRANULE;

@@ -1,0 +1,123 @@
+//! Is this address ours, and whose? Two flat tables over the address space.
+//!
+//! - `CLASS_MAP`: one byte per 64 KiB: the class of the slab there, 0 for everything else. One load
+//!   tells `free` its class, and its zero sends null, large, huge, foreign and bad pointers to the
+//!   cold path.
+//! - `SUPERSLABS`: one pointer per SuperSlab to its descriptor, whose `base` settles the identity.
+//!
+//! Both are indexed by the address modulo 1 TiB, so that they are small enough to be zeroed
+//! statics: no set-up, valid before the first allocation and for any pointer value, 20 MiB of
+//! address space of which only what is used is ever touched. Two of our own mappings that would
+//! share an entry are refused when they are made (`arena::add_arena`, `large::huge`); a foreign pointer that
+//! happens to share one is found out when it leaves the magazine, since the descriptor's base
+//! differs.
+
+use super::arena::SuperSlab;
+use super::slab::Slab;
+use super::{SUPERSLAB, SUPERSLAB_GRANULES, SUPERSLAB_SHIFT};
+use crate::base::sync::{AtomicPtr, AtomicU8, Ordering};
+use crate::class::GRANULE;
+use core::ptr;
+
+const WINDOW_SHIFT: u32 = 40;
+/// Addresses that differ by a multiple of this share an entry.
+pub(crate) const WINDOW: usize = 1 << WINDOW_SHIFT;
+const GRANULE_SHIFT: u32 = GRANULE.ilog2();
+const GRANULES: usize = 1 << (WINDOW_SHIFT - GRANULE_SHIFT);
+const SUPERS: usize = 1 << (WINDOW_SHIFT - SUPERSLAB_SHIFT);
+
+static CLASS_MAP: [AtomicU8; GRANULES] = [const { AtomicU8::new(0) }; GRANULES];
+static SUPERSLABS: [AtomicPtr<SuperSlab>; SUPERS] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; SUPERS];
+
+#[inline(always)]
+fn class_entry(address: usize) -> &'static AtomicU8 {
+    // SAFETY: the mask keeps the index below GRANULES, a power of two.
+    unsafe { CLASS_MAP.get_unchecked((address >> GRANULE_SHIFT) & (GRANULES - 1)) }
+}
+
+#[inline(always)]
+fn super_entry(address: usize) -> &'static AtomicPtr<SuperSlab> {
+    // SAFETY: the mask keeps the index below SUPERS, a power of two.
+    unsafe { SUPERSLABS.get_unchecked((address >> SUPERSLAB_SHIFT) & (SUPERS - 1)) }
+}
+
+/// The class of the slab at this address; 0 if there is none.
+#[inline(always)]
+pub(crate) fn class_at(pointer: *const u8) -> usize {
+    // Relaxed: whoever holds a block got it through a synchronisation that the store preceded.
+    class_entry(pointer.addr()).load(Ordering::Relaxed) as usize
+}
+
+/// The descriptor of the SuperSlab at this address, if it is one of ours.
+#[inline]
+pub(crate) fn superslab_of(pointer: *const u8) -> Option<&'static SuperSlab> {
+    let address = pointer.addr();
+    // Acquire: pairs with `publish_superslab`; the descriptor's fields are initialised.
+    let found = super_entry(address).load(Ordering::Acquire);
+    // SAFETY: descriptors are never freed while they are published.
+    let found = unsafe { found.as_ref() }?;
+    if found.base.addr() == address & !(SUPERSLAB - 1) { Some(found) } else { None }
+}
+
+/// The run (slab or large block) that covers this address, if any.
+#[inline]
+pub(crate) fn run_of(pointer: *const u8) -> *mut Slab {
+    match superslab_of(pointer) {
+        // Acquire: pairs with `publish_run`.
+        Some(found) => match found.runs.get(granule_in_superslab(pointer.addr())) {
+            Some(run) => run.load(Ordering::Acquire),
+            None => ptr::null_mut(),
+        },
+        None => ptr::null_mut(),
+    }
+}
+
+#[inline(always)]
+fn granule_in_superslab(address: usize) -> usize {
+    (address >> GRANULE_SHIFT) & (SUPERSLAB_GRANULES - 1)
+}
+
+/// Whether another of our SuperSlabs (or a large block's) already owns this address's entry.
+pub(crate) fn entry_taken(address: usize) -> bool {
+    !super_entry(address).load(Ordering::Acquire).is_null()
+}
+
+/// Makes a SuperSlab findable. Its entry must be free.
+pub(crate) fn publish_superslab(superslab: &'static SuperSlab) {
+    // Release: pairs with `superslab_of`.
+    super_entry(superslab.base.addr())
+        .store(ptr::from_ref(superslab).cast_mut(), Ordering::Release);
+}
+
+/// Records that `granules` granules from `base` on belong to `run`, of class `class`.
+pub(crate) fn publish_run(base: *mut u8, granules: usize, run: *mut Slab, class: u8) {
+    for granule in 0..granules {
+        let address = base.addr() + granule * GRANULE;
+        if let Some(superslab) = superslab_of(base.with_addr(address))
+            && let Some(entry) = superslab.runs.get(granule_in_superslab(address))
+        {
+            // Release: pairs with `run_of`.
+            entry.store(run, Ordering::Release);
+        }
+        class_entry(address).store(class, Ordering::Relaxed);
+    }
+}
+
+/// Forgets the run that covers `granules` granules from `base` on.
+pub(crate) fn retract_run(base: *mut u8, granules: usize) {
+    publish_run(base, granules, ptr::null_mut(), 0);
+}
+
+/// Keeps huge pages away from the tables: one touched byte must not cost 2 MiB.
+pub(crate) fn keep_tables_small() {
+    for (at, bytes) in [
+        (CLASS_MAP.as_ptr().cast::<u8>(), size_of_val(&CLASS_MAP)),
+        (SUPERSLABS.as_ptr().cast::<u8>(), size_of_val(&SUPERSLABS)),
+    ] {
+        // Whole pages inside the table.
+        let skip = at.addr().wrapping_neg() & (crate::os::PAGE - 1);
+        let length = crate::base::align_down(bytes - skip, crate::os::PAGE);
+        crate::os::advise_huge(at.cast_mut().wrapping_add(skip), length, false);
+    }
+}

@@ -1,0 +1,645 @@
+//! A slab: a run of granules that holds blocks of one class, its state out of band.
+//!
+//! Every block below `carved` is in exactly one place:
+//!
+//! > carved = user + cached + local + remote
+//!
+//! - *local*: its bit in the local bitmap is set; `free` counts these.
+//! - *remote*: its bit in the remote bitmap is set, by a thread that does not own the slab.
+//! - *cached*: in some thread's magazine; *user*: in the program's hands.
+//!
+//! Blocks at or beyond `carved` have never been handed out and were never touched by us.
+//!
+//! | fields | who may touch them |
+//! |---|---|
+//! | `base`, `class`, `granules`, `owner` | anyone reads; written before publication only |
+//! | `carved`, `free`, `hint`, links, local bitmap, page states | the owner (the thread that has the heap) |
+//! | `pending`, `pending_next`, remote bitmap | atomics |
+//!
+//! A large block is described by the same structure with class 0 and no bitmap.
+//!
+//! **Remote protocol.** A thread that gives back blocks of a slab it does not own: (1) sets
+//! `pending`, remembering whether it was clear; (2) sets the bits; (3) if `pending` was clear,
+//! pushes the slab on its owner's stack. The owner pops the slab, clears `pending`, then takes the
+//! bits. A slab is released only when all its blocks are local and `pending` is clear. Why this is
+//! safe: between (1) and (3) by the thread that found it clear, `pending` stays set, so the slab
+//! can't go away; any other thread's last touch is (2), which is what brings its blocks home. A
+//! thread that read `pending` as set just before the owner cleared it may set bits that the owner
+//! has just passed: they wait for the next visit (`Bins::sweep` finds them), and keep the slab alive.
+
+use super::arena::{self, Run};
+use super::{meta, registry};
+use crate::base::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use crate::class::{CLASSES, Class, GRANULE};
+use crate::os::{self, PAGE};
+use core::cell::Cell;
+use core::ptr::{self, NonNull};
+
+/// Whether a released run's pages go back to the system at once instead of waiting, with others,
+/// for the next purge (batched madvise switched off).
+pub(crate) static DISCARD_AT_ONCE: AtomicBool = AtomicBool::new(false);
+
+/// Where a slab stands with its owner.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Place {
+    /// In no list: being made, or the slab that refills come from.
+    Current,
+    /// In the list of slabs with free blocks, by fullness (0 is the fullest).
+    Partial(u8),
+    /// In the list of slabs without any.
+    Full,
+}
+
+/// What is wrong with a block that was given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Misuse {
+    /// The address is inside a block, not at its start.
+    Interior,
+    /// The block was never handed out.
+    NeverAllocated,
+    /// The block is free already.
+    DoubleFree,
+}
+
+/// The stack of slabs that other threads have given blocks back to. Its address is the identity
+/// of the owner.
+#[repr(align(64))]
+pub(crate) struct PendingStack {
+    head: AtomicPtr<Slab>,
+}
+
+/// Descriptor of a slab (or of a large block).
+#[repr(C, align(64))]
+pub(crate) struct Slab {
+    /// First byte of the run.
+    pub(crate) base: *mut u8,
+    /// Whose slab it is.
+    pub(crate) owner: *const PendingStack,
+    /// Links of the owner's list.
+    pub(crate) next: Cell<*mut Slab>,
+    pub(crate) prev: Cell<*mut Slab>,
+    /// Blocks below this index have been handed out at least once.
+    pub(crate) carved: Cell<u32>,
+    /// Bits set in the local bitmap.
+    pub(crate) free: Cell<u32>,
+    /// No word of the local bitmap below this one has a bit set.
+    hint: Cell<u16>,
+    /// Size class; 0 for a large block.
+    pub(crate) class: u8,
+    pub(crate) place: Cell<Place>,
+    /// Whether some page is marked in `discarded`.
+    has_discarded: Cell<bool>,
+    /// Whether the run read as zero when it was made: beyond the carve limit it still does.
+    fresh: bool,
+    /// Blocks have come home since pages were last looked for.
+    pub(crate) freed_since_purge: Cell<bool>,
+    /// Granules in the run.
+    pub(crate) granules: Cell<u32>,
+    /// Bytes the user may use; large blocks only.
+    pub(crate) bytes: Cell<usize>,
+    /// Pages of the run that were returned to the system and not handed out since.
+    discarded: [Cell<u64>; 4],
+
+    // Shared from here on.
+    pending: AtomicBool,
+    pending_next: AtomicPtr<Slab>,
+    // The local bitmap and then the remote bitmap follow, `words()` words each.
+}
+
+impl PendingStack {
+    pub(crate) const fn new() -> Self {
+        PendingStack { head: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// Pushes a slab whose `pending` the caller has turned from clear to set.
+    fn push(&self, slab: &Slab) {
+        let mut head = self.head.load(Ordering::Relaxed);
+        loop {
+            slab.pending_next.store(head, Ordering::Relaxed);
+            // Release: the bits set before are seen by the owner that pops. Only pushes and
+            // take-alls exist, so there is no ABA.
+            match self.head.compare_exchange_weak(
+                head,
+                ptr::from_ref(slab).cast_mut(),
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Whether anything waits. A racy look.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head.load(Ordering::Relaxed).is_null()
+    }
+
+    /// Takes the whole stack; `PendingStack::pop` walks it.
+    pub(crate) fn take_all(&self) -> *mut Slab {
+        // Acquire: pairs with `push`.
+        self.head.swap(ptr::null_mut(), Ordering::Acquire)
+    }
+
+    /// The next slab after `slab` on a stack that was taken. To be read before `slab` is drained,
+    /// which makes it available for a new push.
+    ///
+    /// # Safety
+    /// `slab` is on a stack taken by this thread and not yet drained.
+    pub(crate) unsafe fn next(slab: *mut Slab) -> *mut Slab {
+        // SAFETY: a slab on the stack has `pending` set and therefore is alive.
+        unsafe { (*slab).pending_next.load(Ordering::Relaxed) }
+    }
+}
+
+impl Slab {
+    const fn bytes_with_bitmaps(words: usize) -> usize {
+        size_of::<Slab>() + 2 * words * size_of::<u64>()
+    }
+
+    /// The class's constants.
+    #[inline(always)]
+    pub(crate) fn info(&self) -> &'static Class {
+        // SAFETY: `class` was valid when the slab was made and never changes.
+        unsafe { CLASSES.get_unchecked(self.class as usize) }
+    }
+
+    /// A new slab of `class` owned by `owner`, published. `None`: out of memory.
+    pub(crate) fn create(class: usize, owner: *const PendingStack) -> Option<NonNull<Slab>> {
+        let info = CLASSES.get(class)?;
+        let granules = info.granules as usize;
+        let bytes = Slab::bytes_with_bitmaps(info.words());
+        let storage = meta::alloc(bytes, true)?;
+        let Some(run) = arena::alloc_run(granules, granules) else {
+            // SAFETY: just allocated with this size.
+            unsafe { meta::free(storage, bytes) };
+            return None;
+        };
+        Some(Slab::publish(storage, run, granules, class as u8, owner, 0))
+    }
+
+    /// A descriptor for a large block of `granules` granules aligned to `align` granules. Second
+    /// result: whether the memory is all zero.
+    pub(crate) fn create_large(
+        granules: usize,
+        align: usize,
+        bytes: usize,
+    ) -> Option<(NonNull<Slab>, bool)> {
+        let storage = meta::alloc(size_of::<Slab>(), true)?;
+        let Some(run) = arena::alloc_run(granules, align) else {
+            // SAFETY: just allocated with this size.
+            unsafe { meta::free(storage, size_of::<Slab>()) };
+            return None;
+        };
+        Some((Slab::publish(storage, run, granules, 0, ptr::null(), bytes), run.zeroed))
+    }
+
+    fn publish(
+        storage: NonNull<u8>,
+        run: Run,
+        granules: usize,
+        class: u8,
+        owner: *const PendingStack,
+        bytes: usize,
+    ) -> NonNull<Slab> {
+        let slab: NonNull<Slab> = storage.cast();
+        // SAFETY: zeroed, aligned storage of at least this size; the bitmaps behind it stay zero.
+        unsafe {
+            slab.as_ptr().write(Slab {
+                base: run.base.as_ptr(),
+                owner,
+                next: Cell::new(ptr::null_mut()),
+                prev: Cell::new(ptr::null_mut()),
+                carved: Cell::new(0),
+                free: Cell::new(0),
+                hint: Cell::new(0),
+                class,
+                place: Cell::new(Place::Current),
+                has_discarded: Cell::new(false),
+                fresh: run.zeroed,
+                freed_since_purge: Cell::new(false),
+                granules: Cell::new(granules as u32),
+                bytes: Cell::new(bytes),
+                discarded: [const { Cell::new(0) }; 4],
+                pending: AtomicBool::new(false),
+                pending_next: AtomicPtr::new(ptr::null_mut()),
+            });
+        }
+        registry::publish_run(run.base.as_ptr(), granules, slab.as_ptr(), class);
+        slab
+    }
+
+    /// Gives the run back to the arena and the descriptor back to the metadata.
+    ///
+    /// # Safety
+    /// The caller owns the slab; all its blocks are home and `pending` is clear (or it is a large
+    /// block that the caller holds); it is in no list.
+    pub(crate) unsafe fn destroy(slab: *mut Slab) {
+        // SAFETY: owned by the caller, so alive and unshared.
+        let (base, granules, words, touched) = unsafe {
+            let slab = &*slab;
+            (slab.base, slab.granules.get() as usize, slab.info().words(), slab.touched_granules())
+        };
+        registry::retract_run(base, granules);
+        let dirty =
+            !(DISCARD_AT_ONCE.load(Ordering::Relaxed) && os::discard(base, touched * GRANULE));
+        // SAFETY: retracted; nobody holds a block of it.
+        unsafe {
+            if touched != 0 {
+                arena::release_run(base, touched, dirty);
+            }
+            if touched != granules {
+                arena::release_run(base.add(touched * GRANULE), granules - touched, false);
+            }
+        }
+        if let Some(storage) = NonNull::new(slab.cast::<u8>()) {
+            let bytes =
+                if words == 0 { size_of::<Slab>() } else { Slab::bytes_with_bitmaps(words) };
+            // SAFETY: allocated with this size; no thread refers to it (see the remote protocol).
+            unsafe { meta::free(storage, bytes) };
+        }
+    }
+
+    /// Granules from the base on that may have resident pages.
+    fn touched_granules(&self) -> usize {
+        if self.class == 0 || !self.fresh {
+            return self.granules.get() as usize;
+        }
+        let touched = self.carved.get() as usize * self.info().size as usize;
+        touched.div_ceil(GRANULE)
+    }
+
+    #[inline(always)]
+    fn local_words(&self) -> *mut u64 {
+        // The bitmaps lie right behind the descriptor, in the same storage.
+        ptr::from_ref(self).cast_mut().wrapping_add(1).cast()
+    }
+
+    #[inline(always)]
+    fn local(&self, word: usize) -> &Cell<u64> {
+        debug_assert!(word < self.info().words());
+        // SAFETY: the storage holds `words()` local words; only the owner calls this.
+        unsafe { &*self.local_words().add(word).cast::<Cell<u64>>() }
+    }
+
+    #[inline(always)]
+    fn remote(&self, word: usize) -> &AtomicU64 {
+        debug_assert!(word < self.info().words());
+        // SAFETY: the storage holds `words()` remote words behind the local ones.
+        unsafe { &*self.local_words().add(self.info().words() + word).cast::<AtomicU64>() }
+    }
+
+    /// The index of the block at `block`, checked.
+    #[inline(always)]
+    pub(crate) fn index_of(&self, block: *const u8) -> Result<usize, Misuse> {
+        let info = self.info();
+        let offset = block.addr().wrapping_sub(self.base.addr());
+        let index = info.index_of(offset);
+        if index * info.size as usize != offset { Err(Misuse::Interior) } else { Ok(index) }
+    }
+
+    /// Brings one block home. The caller owns the slab.
+    #[inline(always)]
+    pub(crate) fn put(&self, block: *const u8) -> Result<(), Misuse> {
+        let index = self.index_of(block)?;
+        if index >= self.carved.get() as usize {
+            return Err(Misuse::NeverAllocated);
+        }
+        let (word, bit) = (index / 64, 1u64 << (index % 64));
+        let cell = self.local(word);
+        let before = cell.get();
+        if before & bit != 0 {
+            return Err(Misuse::DoubleFree);
+        }
+        cell.set(before | bit);
+        self.free.set(self.free.get() + 1);
+        if word < self.hint.get() as usize {
+            self.hint.set(word as u16);
+        }
+        Ok(())
+    }
+
+    /// Brings a batch of blocks of one bitmap word back from a thread that does not own the slab;
+    /// step 2 of the remote protocol. Returns the bits that were set already (double frees).
+    #[inline]
+    pub(crate) fn put_remote(&self, word: usize, bits: u64) -> u64 {
+        // Release: the user's last writes to the blocks happen before the owner hands them out.
+        self.remote(word).fetch_or(bits, Ordering::Release) & bits
+    }
+
+    /// Step 1 of the remote protocol: true if the caller must `announce` after setting its bits.
+    #[inline]
+    pub(crate) fn mark_pending(&self) -> bool {
+        // A look first: the line stays shared while others have marked it. AcqRel orders the mark
+        // before the bits.
+        !self.pending.load(Ordering::Relaxed) && !self.pending.swap(true, Ordering::AcqRel)
+    }
+
+    /// Step 3 of the remote protocol.
+    #[inline]
+    pub(crate) fn announce(&self) {
+        // SAFETY: a heap's pending stack is never freed.
+        unsafe { (*self.owner).push(self) };
+    }
+
+    /// Whether a thread may still be inside the remote protocol with this slab.
+    #[inline]
+    pub(crate) fn is_pending(&self) -> bool {
+        // Acquire: seeing it clear, we see what the clearing drain saw.
+        self.pending.load(Ordering::Acquire)
+    }
+
+    /// Clears `pending` (the slab has been popped) and moves all remote blocks to the local bitmap.
+    pub(crate) fn drain_popped(&self) -> Result<usize, Misuse> {
+        // AcqRel: cleared before the bits are taken, so that later bits find it clear.
+        self.pending.swap(false, Ordering::AcqRel);
+        self.drain_bits()
+    }
+
+    /// Moves all remote blocks to the local bitmap. The caller owns the slab.
+    pub(crate) fn drain_bits(&self) -> Result<usize, Misuse> {
+        let mut moved = 0;
+        for word in 0..self.info().words() {
+            let remote = self.remote(word);
+            if remote.load(Ordering::Relaxed) == 0 {
+                continue;
+            }
+            // Acquire: pairs with `put_remote`.
+            let bits = remote.swap(0, Ordering::Acquire);
+            let cell = self.local(word);
+            let before = cell.get();
+            if before & bits != 0 {
+                return Err(Misuse::DoubleFree);
+            }
+            cell.set(before | bits);
+            moved += bits.count_ones();
+            if word < self.hint.get() as usize {
+                self.hint.set(word as u16);
+            }
+        }
+        if moved != 0 {
+            self.free.set(self.free.get() + moved);
+            self.freed_since_purge.set(true);
+        }
+        Ok(moved as usize)
+    }
+
+    /// Whether all blocks that were ever handed out are home. The caller owns the slab.
+    #[inline]
+    pub(crate) fn all_home(&self) -> bool {
+        self.free.get() == self.carved.get()
+    }
+
+    /// Takes up to `want` free blocks, lowest addresses first, and writes them downwards from
+    /// `end`, so that a magazine whose top is `end` pops them in address order.
+    ///
+    /// # Safety
+    /// `want` slots below `end` are writable; the caller owns the slab.
+    #[inline]
+    pub(crate) unsafe fn take(&self, end: *mut *mut u8, want: usize) -> usize {
+        let want = want.min(self.free.get() as usize);
+        let size = self.info().size as usize;
+        let mut word = self.hint.get() as usize;
+        let mut taken = 0;
+        while taken < want {
+            let cell = self.local(word);
+            let mut bits = cell.get();
+            let base = word * 64;
+            while bits != 0 && taken < want {
+                let index = base + bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                taken += 1;
+                // SAFETY: the index is below the capacity, so the block lies in the run; the slot
+                // is one of the `want` below `end`.
+                unsafe { *end.sub(taken) = self.base.add(index * size) };
+            }
+            if self.has_discarded.get() {
+                self.forget_discarded(
+                    base * size,
+                    (cell.get() & !bits).ilog2_or(base) * size + size,
+                );
+            }
+            cell.set(bits);
+            if bits == 0 {
+                word += 1;
+            }
+        }
+        self.hint.set(word as u16);
+        self.free.set(self.free.get() - taken as u32);
+        taken
+    }
+
+    /// Carves up to `want` blocks that were never handed out, but touches at most two pages (or
+    /// one block), and writes them downwards from `end`.
+    ///
+    /// # Safety
+    /// As for `take`.
+    #[inline]
+    pub(crate) unsafe fn carve(&self, end: *mut *mut u8, want: usize) -> usize {
+        let info = self.info();
+        let size = info.size as usize;
+        let from = self.carved.get() as usize;
+        // Up to the end of the page after the one the carve limit lies in.
+        let stop = ((from * size) / PAGE + 2) * PAGE;
+        let count = (stop / size).max(from + 1).min(info.capacity as usize).min(from + want) - from;
+        for step in 0..count {
+            // SAFETY: from + step is below the capacity; the slot is one of the `want` below `end`.
+            unsafe { *end.sub(step + 1) = self.base.add((from + step) * size) };
+        }
+        self.carved.set((from + count) as u32);
+        count
+    }
+
+    /// Whether nothing is left to take or carve.
+    #[inline]
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.free.get() == 0 && self.carved.get() == self.info().capacity
+    }
+
+    /// The pages from `from` to `to` (byte offsets) are about to be handed out.
+    fn forget_discarded(&self, from: usize, to: usize) {
+        for page in from / PAGE..=(to - 1) / PAGE {
+            if let Some(word) = self.discarded.get(page / 64) {
+                word.set(word.get() & !(1 << (page % 64)));
+            }
+        }
+        self.has_discarded.set(self.discarded.iter().any(|word| word.get() != 0));
+    }
+
+    /// Returns to the system every page on which all handed-out blocks are free. Gives the number
+    /// of bytes returned. The caller owns the slab.
+    pub(crate) fn purge_free_pages(&self) -> usize {
+        self.freed_since_purge.set(false);
+        let info = self.info();
+        let (size, carved) = (info.size as usize, self.carved.get() as usize);
+        let pages = (carved * size).div_ceil(PAGE);
+        let mut returned = 0;
+        let mut run = 0..0;
+        for page in 0..=pages {
+            let first = info.index_of(page * PAGE);
+            let last = info.index_of(page * PAGE + PAGE - 1).min(carved.saturating_sub(1));
+            let state = self.discarded.get(page / 64);
+            let gone = state.is_none_or(|word| word.get() >> (page % 64) & 1 == 1);
+            if page < pages && !gone && self.all_local(first, last) {
+                if run.end != page {
+                    returned += self.discard_pages(&run);
+                    run = page..page;
+                }
+                run.end = page + 1;
+            }
+        }
+        returned + self.discard_pages(&run)
+    }
+
+    fn discard_pages(&self, pages: &core::ops::Range<usize>) -> usize {
+        let bytes = pages.len() * PAGE;
+        if bytes == 0 || !os::discard(self.base.wrapping_add(pages.start * PAGE), bytes) {
+            return 0;
+        }
+        for page in pages.clone() {
+            if let Some(word) = self.discarded.get(page / 64) {
+                word.set(word.get() | 1 << (page % 64));
+            }
+        }
+        self.has_discarded.set(true);
+        bytes
+    }
+
+    /// Whether blocks `first..=last` are all in the local bitmap.
+    fn all_local(&self, first: usize, last: usize) -> bool {
+        let mut at = first;
+        while at <= last {
+            let count = (64 - at % 64).min(last + 1 - at);
+            let mask = crate::base::bit_range((at % 64) as u32, count as u32);
+            if self.local(at / 64).get() & mask != mask {
+                return false;
+            }
+            at += count;
+        }
+        true
+    }
+
+    /// Bits set in the local and in the remote bitmap. For the heap walker; the caller owns the
+    /// slab or the program is quiet.
+    pub(crate) fn count_bits(&self) -> (usize, usize) {
+        let (mut local, mut remote) = (0, 0);
+        for word in 0..self.info().words() {
+            local += self.local(word).get().count_ones() as usize;
+            remote += self.remote(word).load(Ordering::Acquire).count_ones() as usize;
+        }
+        (local, remote)
+    }
+
+    /// Whether block `index` is in the local or remote bitmap. For the heap walker.
+    pub(crate) fn is_home(&self, index: usize) -> bool {
+        let bits = self.local(index / 64).get() | self.remote(index / 64).load(Ordering::Acquire);
+        bits >> (index % 64) & 1 == 1
+    }
+}
+
+/// The index of the highest set bit, counted from `base`.
+trait HighestFrom {
+    fn ilog2_or(self, base: usize) -> usize;
+}
+
+impl HighestFrom for u64 {
+    fn ilog2_or(self, base: usize) -> usize {
+        base + self.checked_ilog2().unwrap_or(0) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slab_of(class: usize) -> NonNull<Slab> {
+        static OWNER: PendingStack = PendingStack::new();
+        Slab::create(class, &OWNER).unwrap()
+    }
+
+    #[test]
+    fn blocks_are_distinct_and_come_back() {
+        for class in [1, 2, 7, 20, 33, 40, 97] {
+            let slab_ptr = slab_of(class);
+            let slab = unsafe { slab_ptr.as_ref() };
+            let capacity = slab.info().capacity as usize;
+            let mut blocks = std::vec![ptr::null_mut::<u8>(); capacity];
+            let mut got = 0;
+            while !slab.is_exhausted() {
+                let end = unsafe { blocks.as_mut_ptr().add(capacity - got) };
+                got += unsafe { slab.carve(end, capacity - got) };
+            }
+            assert_eq!(got, capacity);
+            let mut sorted = blocks.clone();
+            sorted.sort();
+            sorted.dedup();
+            assert_eq!(sorted.len(), capacity);
+            for &block in &blocks {
+                assert_eq!(slab.put(block), Ok(()));
+                assert_eq!(slab.put(block), Err(Misuse::DoubleFree));
+                assert_eq!(slab.put(block.wrapping_add(1)), Err(Misuse::Interior));
+            }
+            assert!(slab.all_home());
+            let taken = unsafe { slab.take(blocks.as_mut_ptr().add(capacity), capacity) };
+            assert_eq!(taken, capacity);
+            // Highest slot: lowest address.
+            assert!(blocks.is_sorted_by(|a, b| a > b));
+            for &block in &blocks {
+                slab.put(block).unwrap();
+            }
+            unsafe { Slab::destroy(slab_ptr.as_ptr()) };
+        }
+    }
+
+    #[test]
+    fn remote_blocks_reach_the_local_bitmap() {
+        let slab_ptr = slab_of(5);
+        let slab = unsafe { slab_ptr.as_ref() };
+        let mut blocks = [ptr::null_mut::<u8>(); 64];
+        let got = unsafe { slab.carve(blocks.as_mut_ptr().add(64), 64) };
+        assert_eq!(got, 64);
+        assert!(slab.mark_pending());
+        assert!(!slab.mark_pending());
+        assert_eq!(slab.put_remote(0, 0b1011), 0);
+        assert_eq!(slab.put_remote(0, 0b1), 0b1);
+        assert!(slab.is_pending());
+        assert_eq!(slab.drain_popped(), Ok(3));
+        assert!(!slab.is_pending());
+        assert_eq!(slab.free.get(), 3);
+        assert_eq!(slab.put_remote(0, 0b1), 0);
+        assert_eq!(slab.drain_bits(), Err(Misuse::DoubleFree));
+    }
+
+    #[test]
+    fn free_pages_inside_a_live_slab_go_back() {
+        let slab_ptr = slab_of(crate::class::class_of(256));
+        let slab = unsafe { slab_ptr.as_ref() };
+        let mut blocks = [ptr::null_mut::<u8>(); 256];
+        let mut got = 0;
+        while got < 256 {
+            got += unsafe { slab.carve(blocks.as_mut_ptr().add(256 - got), 256 - got) };
+        }
+        for &block in &blocks {
+            unsafe { block.write_bytes(0xAB, 256) };
+        }
+        // Slot 255 holds block 0. Keep block 0; free the rest: page 0 stays, 15 pages go.
+        for &block in &blocks[..255] {
+            slab.put(block).unwrap();
+        }
+        assert_eq!(slab.purge_free_pages(), 15 * PAGE);
+        assert_eq!(slab.purge_free_pages(), 0);
+        assert_eq!(unsafe { *blocks[255] }, 0xAB);
+        assert_eq!(unsafe { *blocks[0] }, if cfg!(miri) { unsafe { *blocks[0] } } else { 0 });
+        // Taken and freed again, they count as resident again.
+        let mut again = [ptr::null_mut::<u8>(); 255];
+        assert_eq!(unsafe { slab.take(again.as_mut_ptr().add(255), 255) }, 255);
+        for &block in &again {
+            slab.put(block).unwrap();
+        }
+        assert_eq!(slab.purge_free_pages(), 15 * PAGE);
+        slab.put(blocks[255]).unwrap();
+        unsafe { Slab::destroy(slab_ptr.as_ptr()) };
+    }
+}

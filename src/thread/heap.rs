@@ -1,0 +1,160 @@
+//! One heap: the magazines, the slabs behind them, the slots for large blocks.
+//!
+//! Invariant: at any time at most one thread (the one whose `tls::heap` it is, or the one that has
+//! taken it out of the parking lot) calls anything here but `tally`. The fields that the fast path
+//! touches come first.
+
+use crate::class::COUNT;
+use crate::frontend::magazine::UnifiedCache;
+use crate::large::big_cache::Slots;
+use crate::os;
+use crate::refill::Bins;
+use crate::segment::meta;
+use crate::telemetry::tally::Tally;
+use crate::thread::tls;
+use core::ptr;
+
+/// Slow-path operations between two looks at the clock.
+const OPS_PER_LOOK: u32 = 64;
+
+/// A heap.
+#[repr(C)]
+pub(crate) struct Heap {
+    /// Layer 0.
+    pub(crate) cache: UnifiedCache,
+    /// The counters of the gates that are on.
+    pub(crate) tally: Tally,
+    /// Layer 2.
+    pub(crate) bins: Bins,
+    /// Large blocks kept for this thread.
+    pub(crate) slots: Slots,
+    /// Next heap in the list of all; written once.
+    pub(super) next: *mut Heap,
+    /// Next heap in the parking lot; guarded by its lock.
+    pub(super) next_parked: *mut Heap,
+    /// Coarse time (ms) at which the heap was parked; guarded by the same lock.
+    pub(super) parked_at: u64,
+    countdown: u32,
+    last_tick: u64,
+}
+
+// SAFETY: see the invariant; the sentinels, which all threads share, are never written.
+unsafe impl Sync for Heap {}
+
+impl Heap {
+    pub(crate) const fn new() -> Self {
+        Heap {
+            cache: UnifiedCache::new(),
+            tally: Tally::new(),
+            bins: Bins::new(),
+            slots: Slots::new(),
+            next: ptr::null_mut(),
+            next_parked: ptr::null_mut(),
+            parked_at: 0,
+            countdown: OPS_PER_LOOK,
+            last_tick: 0,
+        }
+    }
+
+    /// A fresh heap in metadata, or `None` without memory.
+    pub(super) fn create() -> Option<*mut Heap> {
+        let heap: *mut Heap = meta::alloc(size_of::<Heap>(), false)?.as_ptr().cast();
+        // SAFETY: aligned storage of the right size; the sentinel is a valid empty heap, and all of
+        // its fields are plain data.
+        unsafe { heap.copy_from_nonoverlapping(&raw const tls::EMPTY, 1) };
+        Some(heap)
+    }
+
+    /// Brings a batch of `class` in and takes one block of it. Null: out of memory.
+    pub(crate) fn refill(&mut self, class: usize) -> *mut u8 {
+        if self.cache.drop_nulls(class) {
+            return self.cache.pop(class);
+        }
+        let started = self.tally.start();
+        let Some((end, batch)) = self.cache.begin_refill(class) else {
+            return self.refill_one(class);
+        };
+        // SAFETY: `batch` slots below `end` are writable (contract of `begin_refill`).
+        let got = unsafe { self.bins.refill(class, end, batch) };
+        // SAFETY: the refill wrote `got` blocks right below `end`.
+        unsafe { self.cache.end_refill(class, batch, got) };
+        self.tally.refilled(class, got, started);
+        self.cache.pop(class)
+    }
+
+    /// One block without a magazine: there is no memory for its storage.
+    #[cold]
+    fn refill_one(&mut self, class: usize) -> *mut u8 {
+        let mut slot: *mut u8 = ptr::null_mut();
+        // SAFETY: one slot lies below `end`.
+        unsafe { self.bins.refill(class, (&raw mut slot).add(1), 1) };
+        slot
+    }
+
+    /// Puts a freed block into a full magazine: makes room first.
+    ///
+    /// # Safety
+    /// `block` was given back by the program, as `class`.
+    pub(crate) unsafe fn overflow(&mut self, class: usize, block: *mut u8) {
+        self.tally.overflowed(class);
+        if let Some((oldest, count)) = self.cache.begin_overflow(class) {
+            if count == 0 {
+                // No storage to be had: straight home.
+                // SAFETY: as the caller promised.
+                unsafe { self.bins.flush(class, &raw const block, 1) };
+                return;
+            }
+            // SAFETY: the magazine's oldest blocks were given back by the program.
+            unsafe { self.bins.flush(class, oldest, count) };
+            self.cache.end_overflow(class, count);
+        }
+        if !self.cache.push(class, block) {
+            // SAFETY: as the caller promised.
+            unsafe { self.bins.flush(class, &raw const block, 1) };
+        }
+    }
+
+    /// Flushes the magazine of `class` down to `keep` blocks.
+    pub(crate) fn flush_to(&mut self, class: usize, keep: usize) {
+        if let Some((oldest, count)) = self.cache.excess(class, keep) {
+            // SAFETY: blocks in the magazine were given back by the program or never handed out.
+            unsafe { self.bins.flush(class, oldest, count) };
+            self.cache.end_overflow(class, count);
+        }
+    }
+
+    /// Flushes every magazine and the large slots: every block this heap caches goes home.
+    pub(crate) fn drain(&mut self) {
+        for class in 1..COUNT {
+            self.flush_to(class, 0);
+        }
+        self.slots.drain();
+    }
+
+    /// Shrinks what has been idle since the last call: caches, pages inside slabs, large blocks.
+    pub(crate) fn decay(&mut self, now: u64) {
+        for class in 1..COUNT {
+            if let Some(keep) = self.cache.decay(class) {
+                self.flush_to(class, keep);
+            }
+        }
+        self.bins.sweep(true);
+        self.slots.age(now as u32);
+    }
+
+    /// Counts a slow-path operation; now and then looks at the clock. The time, if a tick is due.
+    #[inline]
+    pub(crate) fn tick_due(&mut self, period: u32) -> Option<u64> {
+        self.countdown -= 1;
+        if self.countdown != 0 {
+            return None;
+        }
+        self.countdown = OPS_PER_LOOK;
+        let now = os::now_ms();
+        if now.wrapping_sub(self.last_tick) < u64::from(period) {
+            return None;
+        }
+        self.last_tick = now;
+        Some(now)
+    }
+}
