@@ -42,12 +42,7 @@ pub fn main<H: Heap>() -> ExitCode {
 fn run<H: Heap>() -> Result<()> {
     let mut scenario = None;
     let mut ops = None;
-    let mut config = Config {
-        ops: 0,
-        threads: 2,
-        slowdown_permille: 0,
-        settle_ms: 0,
-    };
+    let mut config = Config { ops: 0, threads: 2, slowdown_permille: 0, settle_ms: 0 };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -93,10 +88,7 @@ fn print(line: &str) -> Result<()> {
 }
 
 fn list() -> String {
-    let names: Vec<_> = SCENARIOS
-        .iter()
-        .map(|s| format!("\"{}\"", s.name))
-        .collect();
+    let names: Vec<_> = SCENARIOS.iter().map(|s| format!("\"{}\"", s.name)).collect();
     format!("[{}]", names.join(","))
 }
 

@@ -13,6 +13,7 @@ pub mod heap;
 pub mod process;
 pub mod registry;
 pub mod rng;
+pub mod step;
 pub mod table;
 pub mod work;
 
@@ -50,9 +51,7 @@ impl Done {
     #[inline(always)]
     pub fn count(&mut self, word: u64) {
         self.ops += 1;
-        self.checksum = self
-            .checksum
-            .wrapping_add(word.wrapping_mul(2).wrapping_add(1));
+        self.checksum = self.checksum.wrapping_add(word.wrapping_mul(2).wrapping_add(1));
     }
 }
 
@@ -114,11 +113,5 @@ pub fn measure<H: Heap, W: Work<H>>(config: &Config) -> Report {
     let rss_kib = process::resident_kib();
     let peak_kib = process::peak_kib().max(rss_kib);
     work.finish();
-    Report {
-        done,
-        ns,
-        cpu_ns,
-        rss_kib,
-        peak_kib,
-    }
+    Report { done, ns, cpu_ns, rss_kib, peak_kib }
 }

@@ -10,10 +10,7 @@ pub struct Clock {
 impl Clock {
     /// Reads both clocks.
     pub fn now() -> Self {
-        Self {
-            wall: read(libc::CLOCK_MONOTONIC),
-            cpu: read(libc::CLOCK_PROCESS_CPUTIME_ID),
-        }
+        Self { wall: read(libc::CLOCK_MONOTONIC), cpu: read(libc::CLOCK_PROCESS_CPUTIME_ID) }
     }
 
     /// Wall and processor time (of all threads) since `self`.
@@ -24,10 +21,7 @@ impl Clock {
 }
 
 fn read(clock: libc::clockid_t) -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is writable, and both clocks exist on every Linux.
     unsafe { libc::clock_gettime(clock, &mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
@@ -65,10 +59,7 @@ fn field(path: &core::ffi::CStr, name: &[u8]) -> Option<u64> {
     }
     let text = &text[..len];
     let at = text.windows(name.len()).position(|window| window == name)? + name.len();
-    let digits = text[at..]
-        .iter()
-        .copied()
-        .skip_while(|b| !b.is_ascii_digit());
+    let digits = text[at..].iter().copied().skip_while(|b| !b.is_ascii_digit());
     let digits = digits.take_while(u8::is_ascii_digit);
     Some(digits.fold(0, |value, digit| value * 10 + u64::from(digit - b'0')))
 }

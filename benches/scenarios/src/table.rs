@@ -37,10 +37,7 @@ impl<T> Table<T> {
             eprintln!("scenario: no {bytes} bytes for a table; the machine needs more memory");
             std::process::abort();
         }
-        Self {
-            start: start.cast(),
-            len,
-        }
+        Self { start: start.cast(), len }
     }
 }
 

@@ -9,10 +9,7 @@ const SYSTEM: &str = env!("CARGO_BIN_EXE_hakmem-scenario");
 const LINKED: &str = env!("CARGO_BIN_EXE_hakmem-scenario-linked");
 
 fn output(program: &str, arguments: &[&str]) -> Output {
-    Command::new(program)
-        .args(arguments)
-        .output()
-        .expect("the scenario starts")
+    Command::new(program).args(arguments).output().expect("the scenario starts")
 }
 
 fn report(program: &str, arguments: &[&str]) -> Value {
@@ -33,11 +30,7 @@ fn every_scenario_has_one_checksum() {
         }
         assert_eq!(one["scenario"], scenario.name);
         for field in ["ns", "cpu_ns", "rss_kib", "peak_kib"] {
-            assert!(
-                one[field].as_u64() > Some(0),
-                "{field} of {}: {one}",
-                scenario.name
-            );
+            assert!(one[field].as_u64() > Some(0), "{field} of {}: {one}", scenario.name);
         }
     }
 }
@@ -46,10 +39,7 @@ fn every_scenario_has_one_checksum() {
 fn injected_work_leaves_the_checksum_alone() {
     for name in ["tiny-hot", "json", "larson"] {
         let plain = report(SYSTEM, &["--scenario", name, "--ops", "20000"]);
-        let slowed = report(
-            SYSTEM,
-            &["--scenario", name, "--ops", "20000", "--slowdown", "500"],
-        );
+        let slowed = report(SYSTEM, &["--scenario", name, "--ops", "20000", "--slowdown", "500"]);
         assert_eq!(plain["checksum"], slowed["checksum"], "{name}");
         assert_eq!(plain["ops"], slowed["ops"], "{name}");
     }
@@ -59,12 +49,8 @@ fn injected_work_leaves_the_checksum_alone() {
 fn the_lists_agree() {
     let names = report(SYSTEM, &["--list"]);
     let rows = report(LINKED, &["--describe"]);
-    let described: Vec<_> = rows
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| row["name"].clone())
-        .collect();
+    let described: Vec<_> =
+        rows.as_array().unwrap().iter().map(|row| row["name"].clone()).collect();
     assert_eq!(names, Value::from(described));
     assert_eq!(names.as_array().unwrap().len(), SCENARIOS.len());
 }
@@ -72,24 +58,15 @@ fn the_lists_agree() {
 #[test]
 fn bad_arguments_get_one_line() {
     for (arguments, expected) in [
-        (
-            &["--scenario", "no-such"] as &[&str],
-            "no scenario is called 'no-such'",
-        ),
+        (&["--scenario", "no-such"] as &[&str], "no scenario is called 'no-such'"),
         (&["--scenario", "vm", "--ops", "0"], "--ops is 0"),
-        (
-            &["--scenario", "larson", "--threads", "1"],
-            "--threads is 1",
-        ),
+        (&["--scenario", "larson", "--threads", "1"], "--threads is 1"),
         (&[], "no scenario named"),
         (&["--bogus"], "bogus"),
     ] {
         let output = output(SYSTEM, arguments);
         let errors = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success(), "{arguments:?}");
-        assert!(
-            errors.contains(expected) && errors.lines().count() == 1,
-            "{errors}"
-        );
+        assert!(errors.contains(expected) && errors.lines().count() == 1, "{errors}");
     }
 }

@@ -35,12 +35,7 @@ pub fn page(results: &Results) -> Result<String> {
         escape(&about.kernel),
     )?;
     let figures = plot::all(results)?;
-    for metric in [
-        Metric::Time,
-        Metric::Instructions,
-        Metric::Final,
-        Metric::Peak,
-    ] {
+    for metric in [Metric::Time, Metric::Instructions, Metric::Final, Metric::Peak] {
         if results.rows(metric).next().is_none() {
             continue;
         }
@@ -56,38 +51,20 @@ pub fn page(results: &Results) -> Result<String> {
         }
         table(&mut page, results, metric)?;
     }
-    for (_, svg) in figures
-        .iter()
-        .filter(|(found, _)| *found == "time-against-memory")
-    {
+    for (_, svg) in figures.iter().filter(|(found, _)| *found == "time-against-memory") {
         writeln!(page, "<h2>Time against memory</h2>\n{svg}")?;
     }
     page.push_str("<h2>Scenarios and allocators</h2><ul>\n");
     for row in &results.rows {
         let scenario = &row.scenario;
-        writeln!(
-            page,
-            "<li><b>{}</b>: {}</li>",
-            escape(&scenario.name),
-            escape(&scenario.about)
-        )?;
+        writeln!(page, "<li><b>{}</b>: {}</li>", escape(&scenario.name), escape(&scenario.about))?;
     }
     page.push_str("</ul><p>");
     for allocator in &results.allocators {
-        write!(
-            page,
-            "{} {}. ",
-            escape(&allocator.name),
-            escape(&allocator.version)
-        )?;
+        write!(page, "{} {}. ", escape(&allocator.name), escape(&allocator.version))?;
     }
     for missing in &results.missing {
-        write!(
-            page,
-            "Left out: {}: {}. ",
-            escape(&missing.name),
-            escape(&missing.reason)
-        )?;
+        write!(page, "Left out: {}: {}. ", escape(&missing.name), escape(&missing.reason))?;
     }
     page.push_str("</p></body></html>\n");
     Ok(page)
@@ -100,21 +77,10 @@ fn table(page: &mut String, results: &Results, metric: Metric) -> Result<()> {
     }
     page.push_str("</tr>\n");
     for row in results.rows(metric) {
-        write!(
-            page,
-            "<tr><td>{}</td>{}",
-            escape(&row.scenario.name),
-            ratio_cell(metric, row)
-        )?;
+        write!(page, "<tr><td>{}</td>{}", escape(&row.scenario.name), ratio_cell(metric, row))?;
         for at in 0..results.allocators.len() {
-            let class = if row.best(metric) == Some(at) {
-                " class=\"best\""
-            } else {
-                ""
-            };
-            let text = row
-                .median(metric, at)
-                .map_or_else(|| "-".to_owned(), figure);
+            let class = if row.best(metric) == Some(at) { " class=\"best\"" } else { "" };
+            let text = row.median(metric, at).map_or_else(|| "-".to_owned(), figure);
             write!(page, "<td{class}>{text}</td>")?;
         }
         page.push_str("</tr>\n");
@@ -122,9 +88,8 @@ fn table(page: &mut String, results: &Results, metric: Metric) -> Result<()> {
     page.push_str("<tr><th>geometric mean</th>");
     let ours = std::iter::once(0).chain(0..results.allocators.len());
     for at in ours {
-        let text = results
-            .mean(metric, at)
-            .map_or_else(|| "-".to_owned(), |mean| format!("{mean:.2}"));
+        let text =
+            results.mean(metric, at).map_or_else(|| "-".to_owned(), |mean| format!("{mean:.2}"));
         write!(page, "<th>{text}</th>")?;
     }
     page.push_str("</tr></table></div>\n");
@@ -142,17 +107,11 @@ fn ratio_cell(metric: Metric, row: &Row) -> String {
     };
     let spread = row.spread(metric, 0);
     let title = spread.map(|(low, high)| format!(" title=\"middle half {low:.3} to {high:.3}\""));
-    format!(
-        "<td class=\"{class}\"{}>{ratio:.2}</td>",
-        title.unwrap_or_default()
-    )
+    format!("<td class=\"{class}\"{}>{ratio:.2}</td>", title.unwrap_or_default())
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

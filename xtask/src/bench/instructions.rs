@@ -24,10 +24,7 @@ pub fn count(program: &Program, results: &mut Results) {
         term::note("no instruction counts: valgrind is missing; `apt-get install valgrind`");
         return;
     }
-    let rows = results
-        .rows
-        .iter_mut()
-        .filter(|row| !row.scenario.threaded && row.scenario.timed());
+    let rows = results.rows.iter_mut().filter(|row| !row.scenario.threaded && row.scenario.timed());
     let rows: Vec<_> = rows.collect();
     let bar = term::progress("Counting", (rows.len() * results.allocators.len()) as u64);
     // An allocator that valgrind cannot start is named once.
@@ -48,10 +45,7 @@ pub fn count(program: &Program, results: &mut Results) {
                 Err(error) => {
                     refused[at] = true;
                     let error = error.to_string();
-                    let reason = error
-                        .lines()
-                        .find(|line| !line.starts_with("=="))
-                        .unwrap_or("");
+                    let reason = error.lines().find(|line| !line.starts_with("==")).unwrap_or("");
                     bar.suspend(|| {
                         term::note(format!(
                             "no counts for {} under valgrind: {reason}",
@@ -68,26 +62,10 @@ pub fn count(program: &Program, results: &mut Results) {
 fn per_operation(program: &Program, scenario: &Scenario, allocator: &Allocator) -> Result<f64> {
     // Rounded so that the warm-up, a tenth, doubles exactly too.
     let ops = (scenario.ops / PART).div_ceil(1000).max(1) * 1000;
-    let ops = if scenario.ops < 10_000 {
-        (scenario.ops / 4).div_ceil(10).max(1) * 10
-    } else {
-        ops
-    };
+    let ops = if scenario.ops < 10_000 { (scenario.ops / 4).div_ceil(10).max(1) * 10 } else { ops };
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let one = total(
-        program.path(),
-        &scenario.name,
-        ops,
-        allocator,
-        folder.path(),
-    )?;
-    let two = total(
-        program.path(),
-        &scenario.name,
-        ops * 2,
-        allocator,
-        folder.path(),
-    )?;
+    let one = total(program.path(), &scenario.name, ops, allocator, folder.path())?;
+    let two = total(program.path(), &scenario.name, ops * 2, allocator, folder.path())?;
     Ok((two as f64 - one as f64) / (ops + ops / 10) as f64)
 }
 
@@ -102,8 +80,7 @@ fn total(
     let mut run = Command::new("valgrind");
     run.args(["--tool=cachegrind", "--cache-sim=no"]);
     run.arg(format!("--cachegrind-out-file={}", file.display()));
-    run.arg(program)
-        .args(["--scenario", name, "--ops", &ops.to_string()]);
+    run.arg(program).args(["--scenario", name, "--ops", &ops.to_string()]);
     preload(&mut run, allocator);
     command::output(&mut run)?;
     let text = std::fs::read_to_string(&file).context("valgrind left no counts")?;
@@ -112,9 +89,7 @@ fn total(
 
 /// The total in cachegrind's `summary:` line.
 fn parse(text: &str) -> Option<u64> {
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("summary:"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("summary:"))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
@@ -122,10 +97,7 @@ fn parse(text: &str) -> Option<u64> {
 mod tests {
     #[test]
     fn the_summary_is_read() {
-        assert_eq!(
-            super::parse("events: Ir\nfn=a\n1 2\nsummary: 12345\n"),
-            Some(12345)
-        );
+        assert_eq!(super::parse("events: Ir\nfn=a\n1 2\nsummary: 12345\n"), Some(12345));
         assert_eq!(super::parse("events: Ir\n"), None);
     }
 }

@@ -5,12 +5,12 @@
 
 mod html;
 mod instructions;
-mod peers;
+pub mod peers;
 mod plot;
-mod process;
+pub mod process;
 mod recipe;
-mod results;
-mod table;
+pub mod results;
+pub mod table;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -90,10 +90,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let mut allocators = vec![peers::hakmem(&args.features)?];
     let (ready, missing) = peers::make(&args.peer)?;
     allocators.extend(ready);
-    ensure!(
-        allocators.len() > 1,
-        "no peer could be made, so there is nothing to compare with"
-    );
+    ensure!(allocators.len() > 1, "no peer could be made, so there is nothing to compare with");
 
     let rows = scenarios.into_iter().map(|scenario| {
         let cells = vec![Cell::default(); allocators.len()];
@@ -131,10 +128,7 @@ fn choose(all: Vec<Scenario>, args: &Args) -> Result<Vec<Scenario>> {
     let mut chosen = all;
     chosen.retain(|scenario| args.scenario.is_empty() || args.scenario.contains(&scenario.name));
     // The row that is about returning memory needs its whole heap to say anything.
-    for scenario in chosen
-        .iter_mut()
-        .filter(|scenario| args.quick && scenario.settle_ms == 0)
-    {
+    for scenario in chosen.iter_mut().filter(|scenario| args.quick && scenario.settle_ms == 0) {
         scenario.ops = (scenario.ops / 5).max(1);
     }
     Ok(chosen)
@@ -160,10 +154,7 @@ fn measure(program: &Program, results: &mut Results, runs: usize) {
                     match program.run(&row.scenario, row.scenario.ops, &results.allocators[at]) {
                         Ok(sample) => cell.samples.push(sample),
                         Err(error) => {
-                            *cell = Cell {
-                                failure: Some(format!("{error:#}")),
-                                ..Cell::default()
-                            };
+                            *cell = Cell { failure: Some(format!("{error:#}")), ..Cell::default() };
                         }
                     }
                 }
@@ -208,18 +199,11 @@ fn report(args: &Args, results: &Results) -> Result<ExitCode> {
         if let Some(first) = samples.next()
             && !samples.all(|sample| (sample.checksum, sample.ops) == (first.checksum, first.ops))
         {
-            term::note(format!(
-                "{}: the allocators did not do the same work",
-                row.scenario.name
-            ));
+            term::note(format!("{}: the allocators did not do the same work", row.scenario.name));
             sound = false;
         }
     }
-    Ok(if sound {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn list() -> Result<ExitCode> {
@@ -236,21 +220,14 @@ fn circumstances(runs: usize, args: &Args) -> Result<Circumstances> {
     let git = |arguments: &[&str]| {
         command::stdout(Command::new("git").args(arguments).current_dir(root)).unwrap_or_default()
     };
-    let changed = !git(&["status", "--porcelain", "--untracked-files=no"])
-        .trim()
-        .is_empty();
+    let changed = !git(&["status", "--porcelain", "--untracked-files=no"]).trim().is_empty();
     let commit = git(&["rev-parse", "--short", "HEAD"]);
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
-    let processor = cpuinfo
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"));
+    let processor = cpuinfo.lines().find_map(|line| line.strip_prefix("model name"));
     Ok(Circumstances {
         commit: format!("{}{}", commit.trim(), if changed { "+" } else { "" }),
-        processor: processor
-            .unwrap_or("unknown")
-            .trim_start_matches([' ', '\t', ':'])
-            .to_owned(),
+        processor: processor.unwrap_or("unknown").trim_start_matches([' ', '\t', ':']).to_owned(),
         processors: std::thread::available_parallelism()?.get(),
         kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
         runs,
@@ -262,8 +239,5 @@ fn circumstances(runs: usize, args: &Args) -> Result<Circumstances> {
 
 fn load() -> f64 {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ')
-        .next()
-        .and_then(|word| word.parse().ok())
-        .unwrap_or(0.0)
+    text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0.0)
 }

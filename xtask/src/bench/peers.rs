@@ -49,11 +49,7 @@ pub fn hakmem(features: &[String]) -> Result<Allocator> {
     let library = paths::target().join("release/libhakmem_preload.so");
     exports_malloc(&library)?;
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    Ok(Allocator {
-        name: OURS.to_owned(),
-        version,
-        library: Some(library),
-    })
+    Ok(Allocator { name: OURS.to_owned(), version, library: Some(library) })
 }
 
 /// Makes the peers named in `only` (all of them if it is empty).
@@ -78,10 +74,8 @@ pub fn make(only: &[String]) -> Result<(Vec<Allocator>, Vec<Missing>)> {
         match make_one(recipe, &folder) {
             Ok(allocator) => ready.push(allocator),
             Err(error) => {
-                missing.push(Missing {
-                    name: recipe.name.to_owned(),
-                    reason: format!("{error:#}"),
-                });
+                missing
+                    .push(Missing { name: recipe.name.to_owned(), reason: format!("{error:#}") });
             }
         }
         bar.inc(1);
@@ -113,11 +107,7 @@ fn make_one(recipe: &Recipe, folder: &Path) -> Result<Allocator> {
     if let Some(library) = &library {
         exports_malloc(library)?;
     }
-    Ok(Allocator {
-        name: recipe.name.to_owned(),
-        version,
-        library,
-    })
+    Ok(Allocator { name: recipe.name.to_owned(), version, library })
 }
 
 /// The C library's version.
@@ -131,14 +121,7 @@ fn system_version() -> String {
 fn exports_malloc(library: &Path) -> Result<()> {
     let bytes = fs::read(library).with_context(|| format!("cannot read {}", library.display()))?;
     let file = object::File::parse(&*bytes).context("not an object file")?;
-    for name in [
-        "malloc",
-        "free",
-        "calloc",
-        "realloc",
-        "posix_memalign",
-        "malloc_usable_size",
-    ] {
+    for name in ["malloc", "free", "calloc", "realloc", "posix_memalign", "malloc_usable_size"] {
         ensure!(
             file.dynamic_symbols()
                 .any(|s| s.name() == Ok(name) && s.is_definition() && s.is_global()),
@@ -166,12 +149,7 @@ fn compile(name: &str, build: &Build, folder: &Path) -> Result<(String, PathBuf)
     }
     let mut compiler = Command::new(build.compiler);
     compiler.args(COMMON);
-    compiler.args(
-        build
-            .include
-            .iter()
-            .map(|path| format!("-I{}", root.join(path).display())),
-    );
+    compiler.args(build.include.iter().map(|path| format!("-I{}", root.join(path).display())));
     compiler.args(build.files.iter().map(|path| root.join(path)));
     compiler.args(build.flags).arg("-o").arg(&library);
 
@@ -195,16 +173,10 @@ fn crate_source(package: &str) -> Result<(String, PathBuf)> {
         .other_options(vec!["--locked".to_owned()])
         .exec()
         .context("its sources cannot be fetched from crates.io; is the network reachable?")?;
-    let found = metadata
-        .packages
-        .into_iter()
-        .find(|found| found.name.as_str() == package);
+    let found = metadata.packages.into_iter().find(|found| found.name.as_str() == package);
     let found =
         found.with_context(|| format!("benches/peers/Cargo.toml does not name {package}"))?;
-    let folder = found
-        .manifest_path
-        .parent()
-        .context("a manifest lies in a folder")?;
+    let folder = found.manifest_path.parent().context("a manifest lies in a folder")?;
     Ok((found.version.to_string(), folder.as_std_path().to_owned()))
 }
 
@@ -217,12 +189,7 @@ fn header_version(header: &Path, symbol: &str) -> Result<String> {
         .nth(1)
         .and_then(|word| word.parse().ok())
         .with_context(|| format!("{} has no number behind {symbol}", header.display()))?;
-    Ok(format!(
-        "{}.{}.{}",
-        number / 10_000,
-        number / 100 % 100,
-        number % 100
-    ))
+    Ok(format!("{}.{}.{}", number / 10_000, number / 100 % 100, number % 100))
 }
 
 /// Finds a library that is installed, or fetches its package without installing it.
@@ -235,10 +202,9 @@ fn debian(package: &str, file: &str, folder: &Path) -> Result<(String, PathBuf)>
     }
     let unpacked = folder.join(package);
     let version_file = unpacked.join("version");
-    if let (Ok(version), Some(library)) = (
-        fs::read_to_string(&version_file),
-        find_file(&unpacked, file),
-    ) {
+    if let (Ok(version), Some(library)) =
+        (fs::read_to_string(&version_file), find_file(&unpacked, file))
+    {
         return Ok((version, library));
     }
     let help = format!("`apt-get install {package}`");
@@ -254,9 +220,7 @@ fn debian(package: &str, file: &str, folder: &Path) -> Result<(String, PathBuf)>
     let mut unpack = Command::new("dpkg-deb");
     command::output(unpack.arg("-x").arg(&archive).arg(&unpacked))?;
     let mut field = Command::new("dpkg-deb");
-    let version = command::stdout(field.arg("-f").arg(&archive).arg("Version"))?
-        .trim()
-        .to_owned();
+    let version = command::stdout(field.arg("-f").arg(&archive).arg("Version"))?.trim().to_owned();
     let library = find_file(&unpacked, file).with_context(|| {
         format!("the package {package} holds no {file}; install it with {help}")
     })?;
@@ -266,9 +230,7 @@ fn debian(package: &str, file: &str, folder: &Path) -> Result<(String, PathBuf)>
 
 /// The first file of that name at or below a folder.
 fn find_file(folder: &Path, name: &str) -> Option<PathBuf> {
-    find(folder, 4, &|path| {
-        path.file_name().is_some_and(|found| found == name)
-    })
+    find(folder, 4, &|path| path.file_name().is_some_and(|found| found == name))
 }
 
 fn find_suffix(folder: &Path, suffix: &str) -> Option<PathBuf> {
@@ -297,25 +259,15 @@ mod tests {
     fn versions_are_read_from_headers() {
         let folder = tempfile::tempdir().unwrap();
         let header = folder.path().join("a.h");
-        fs::write(
-            &header,
-            "#pragma once\n#define MI_MALLOC_VERSION 30602   // text\n",
-        )
-        .unwrap();
-        assert_eq!(
-            header_version(&header, "MI_MALLOC_VERSION").unwrap(),
-            "3.6.2"
-        );
+        fs::write(&header, "#pragma once\n#define MI_MALLOC_VERSION 30602   // text\n").unwrap();
+        assert_eq!(header_version(&header, "MI_MALLOC_VERSION").unwrap(), "3.6.2");
         assert!(header_version(&header, "OTHER").is_err());
     }
 
     #[test]
     fn an_unknown_peer_is_named_with_the_known_ones() {
         let error = make(&["nosuch".to_owned()]).unwrap_err().to_string();
-        assert!(
-            error.contains("'nosuch'") && error.contains("rpmalloc"),
-            "{error}"
-        );
+        assert!(error.contains("'nosuch'") && error.contains("rpmalloc"), "{error}");
     }
 
     #[test]

@@ -27,11 +27,9 @@ const FONT: &str = "sans-serif";
 /// The name and the SVG text of each figure that the results can fill.
 pub fn all(results: &Results) -> Result<Vec<(&'static str, String)>> {
     let mut figures = Vec::new();
-    for (name, metric) in [
-        ("time", Metric::Time),
-        ("final-memory", Metric::Final),
-        ("peak-memory", Metric::Peak),
-    ] {
+    for (name, metric) in
+        [("time", Metric::Time), ("final-memory", Metric::Final), ("peak-memory", Metric::Peak)]
+    {
         if results.rows(metric).next().is_some() {
             figures.push((name, rows(results, metric)?));
         }
@@ -66,10 +64,7 @@ fn rows(results: &Results, metric: Metric) -> Result<String> {
         area.fill(&WHITE).map_err(failed)?;
         let title = metric.title().split(',').next().unwrap_or_default();
         let area = area
-            .titled(
-                &format!("{title}: ratio to the best peer of each scenario"),
-                (FONT, 17),
-            )
+            .titled(&format!("{title}: ratio to the best peer of each scenario"), (FONT, 17))
             .map_err(failed)?;
         let (legend, area) = area.split_vertically(24);
         draw_legend(results, &legend)?;
@@ -96,9 +91,7 @@ fn rows(results: &Results, metric: Metric) -> Result<String> {
         let line = |ratio: f64, style: ShapeStyle| {
             PathElement::new(vec![(ratio, 0.0), (ratio, last)], style)
         };
-        chart
-            .draw_series([line(1.0, BLACK.stroke_width(1))])
-            .map_err(failed)?;
+        chart.draw_series([line(1.0, BLACK.stroke_width(1))]).map_err(failed)?;
         for (at, row) in rows.iter().enumerate() {
             let y = at as f64 + 0.5;
             let (x, height) = chart.backend_coord(&(1.0, y));
@@ -106,12 +99,8 @@ fn rows(results: &Results, metric: Metric) -> Result<String> {
                 TextStyle::from((FONT, 13).into_font()).pos(Pos::new(HPos::Right, VPos::Center));
             let (left, _) = chart.backend_coord(&(chart.x_range().start, y));
             let _ = x;
-            area.draw_text(
-                &row.scenario.name,
-                &label,
-                relative(&area, (left - 8, height)),
-            )
-            .map_err(failed)?;
+            area.draw_text(&row.scenario.name, &label, relative(&area, (left - 8, height)))
+                .map_err(failed)?;
             for allocator in (0..results.allocators.len()).rev() {
                 let Some(ratio) = row.ratio(metric, allocator) else {
                     continue;
@@ -138,16 +127,11 @@ fn relative(area: &DrawingArea<SVGBackend<'_>, Shift>, at: (i32, i32)) -> (i32, 
 fn draw_legend(results: &Results, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Result<()> {
     let mut x = 20;
     for (at, allocator) in results.allocators.iter().enumerate() {
-        let (radius, style) = if at == 0 {
-            (6, color(0).filled())
-        } else {
-            (4, color(at).stroke_width(2))
-        };
-        area.draw(&Circle::new((x, 12), radius, style))
-            .map_err(failed)?;
+        let (radius, style) =
+            if at == 0 { (6, color(0).filled()) } else { (4, color(at).stroke_width(2)) };
+        area.draw(&Circle::new((x, 12), radius, style)).map_err(failed)?;
         let style = TextStyle::from((FONT, 13).into_font()).pos(Pos::new(HPos::Left, VPos::Center));
-        area.draw_text(&allocator.name, &style, (x + 10, 12))
-            .map_err(failed)?;
+        area.draw_text(&allocator.name, &style, (x + 10, 12)).map_err(failed)?;
         x += 28 + 8 * allocator.name.len() as i32;
     }
     Ok(())
@@ -157,11 +141,7 @@ fn draw_legend(results: &Results, area: &DrawingArea<SVGBackend<'_>, Shift>) -> 
 fn overview(results: &Results) -> Result<String> {
     let points: Vec<(usize, f64, f64)> = (0..results.allocators.len())
         .filter_map(|at| {
-            Some((
-                at,
-                results.mean(Metric::Time, at)?,
-                results.mean(Metric::Final, at)?,
-            ))
+            Some((at, results.mean(Metric::Time, at)?, results.mean(Metric::Final, at)?))
         })
         .collect();
     let mut svg = String::new();
@@ -169,10 +149,7 @@ fn overview(results: &Results) -> Result<String> {
         let area = SVGBackend::with_string(&mut svg, (WIDTH, 440)).into_drawing_area();
         area.fill(&WHITE).map_err(failed)?;
         let mut chart = ChartBuilder::on(&area)
-            .caption(
-                "Geometric means over the scenarios: left and down is better",
-                (FONT, 17),
-            )
+            .caption("Geometric means over the scenarios: left and down is better", (FONT, 17))
             .margin(12)
             .x_label_area_size(42)
             .y_label_area_size(56)
@@ -216,10 +193,7 @@ mod tests {
         let figures = all(&results).unwrap();
         assert_eq!(figures.len(), 4);
         for (name, svg) in &figures {
-            assert!(
-                svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"),
-                "{name}"
-            );
+            assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{name}");
             assert!(svg.contains("hakmem") && svg.contains("quick"), "{name}");
         }
         assert!(figures[0].1.contains("other"));

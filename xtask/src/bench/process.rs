@@ -101,26 +101,14 @@ impl Program {
         {
             pin(&mut run, processor);
         }
-        let output = run
-            .output()
-            .with_context(|| format!("cannot start `{}`", command::show(&run)))?;
+        let output =
+            run.output().with_context(|| format!("cannot start `{}`", command::show(&run)))?;
         let errors = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() {
-            bail!(
-                "{} on {}: {}: {}",
-                scenario.name,
-                allocator.name,
-                output.status,
-                errors.trim()
-            );
+            bail!("{} on {}: {}: {}", scenario.name, allocator.name, output.status, errors.trim());
         }
         // The loader only warns when it cannot preload, and the program would run on the system's.
-        ensure!(
-            !errors.contains("LD_PRELOAD"),
-            "{}: {}",
-            allocator.name,
-            errors.trim()
-        );
+        ensure!(!errors.contains("LD_PRELOAD"), "{}: {}", allocator.name, errors.trim());
         serde_json::from_slice(&output.stdout).context("the scenario program reports in JSON")
     }
 }
@@ -149,9 +137,7 @@ fn processors() -> Vec<usize> {
         if libc::sched_getaffinity(0, size_of_val(&set), &mut set) != 0 {
             return Vec::new();
         }
-        (0..libc::CPU_SETSIZE as usize)
-            .filter(|&at| libc::CPU_ISSET(at, &set))
-            .collect()
+        (0..libc::CPU_SETSIZE as usize).filter(|&at| libc::CPU_ISSET(at, &set)).collect()
     }
 }
 

@@ -69,10 +69,7 @@ const MIMALLOC_FLAGS: &[&str] = &[
 
 /// Every peer, in the order of the tables.
 pub const RECIPES: &[Recipe] = &[
-    Recipe {
-        name: "glibc",
-        source: Source::System,
-    },
+    Recipe { name: "glibc", source: Source::System },
     Recipe {
         name: "mimalloc2",
         source: Source::Crate(Build {
@@ -103,10 +100,7 @@ pub const RECIPES: &[Recipe] = &[
             package: "snmalloc-sys",
             folder: "upstream",
             compiler: "c++",
-            files: &[
-                "src/snmalloc/override/malloc.cc",
-                "src/snmalloc/override/new.cc",
-            ],
+            files: &["src/snmalloc/override/malloc.cc", "src/snmalloc/override/new.cc"],
             include: &["src"],
             flags: &[
                 "-std=c++20",
@@ -147,10 +141,7 @@ pub const RECIPES: &[Recipe] = &[
     },
     Recipe {
         name: "jemalloc",
-        source: Source::Debian {
-            package: "libjemalloc2",
-            file: "libjemalloc.so.2",
-        },
+        source: Source::Debian { package: "libjemalloc2", file: "libjemalloc.so.2" },
     },
     Recipe {
         name: "tcmalloc",

@@ -116,20 +116,13 @@ impl Row {
         if metric == Metric::Instructions {
             return cell.instructions;
         }
-        median(
-            cell.samples
-                .iter()
-                .map(|sample| self.value(metric, sample))
-                .collect(),
-        )
+        median(cell.samples.iter().map(|sample| self.value(metric, sample)).collect())
     }
 
     /// The best of the others: everything but the first allocator.
     pub fn best(&self, metric: Metric) -> Option<usize> {
         let medians = (1..self.cells.len()).filter_map(|at| Some((self.median(metric, at)?, at)));
-        medians
-            .min_by(|one, other| one.0.total_cmp(&other.0))
-            .map(|(_, at)| at)
+        medians.min_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, at)| at)
     }
 
     /// An allocator against the best of the others, paired by repetition. Below 1 is better.
@@ -152,14 +145,9 @@ impl Row {
         if metric == Metric::Instructions {
             return None;
         }
-        let pairs = self.cells[one]
-            .samples
-            .iter()
-            .zip(&self.cells[other].samples);
+        let pairs = self.cells[one].samples.iter().zip(&self.cells[other].samples);
         Some(
-            pairs
-                .map(|(one, other)| self.value(metric, one) / self.value(metric, other))
-                .collect(),
+            pairs.map(|(one, other)| self.value(metric, one) / self.value(metric, other)).collect(),
         )
     }
 }
@@ -173,39 +161,24 @@ impl Results {
     /// The geometric mean over the rows of an allocator's ratio to the best of the others;
     /// nothing where a row is missing.
     pub fn mean(&self, metric: Metric, allocator: usize) -> Option<f64> {
-        let ratios: Option<Vec<f64>> = self
-            .rows(metric)
-            .map(|row| row.ratio(metric, allocator))
-            .collect();
+        let ratios: Option<Vec<f64>> =
+            self.rows(metric).map(|row| row.ratio(metric, allocator)).collect();
         geometric_mean(&ratios?)
     }
 
     /// Everything as JSON, with the derived figures next to the samples.
     pub fn to_json(&self) -> serde_json::Value {
         let mut json = serde_json::to_value(self).expect("the results hold nothing but plain data");
-        let metrics = [
-            Metric::Time,
-            Metric::Final,
-            Metric::Peak,
-            Metric::Instructions,
-        ];
+        let metrics = [Metric::Time, Metric::Final, Metric::Peak, Metric::Instructions];
         let mut summary = serde_json::Map::new();
         for metric in metrics {
             let key = serde_json::to_value(metric).expect("a metric has a name");
-            let rows: Vec<_> = self
-                .rows(metric)
-                .map(|row| self.row_json(metric, row))
-                .collect();
+            let rows: Vec<_> = self.rows(metric).map(|row| self.row_json(metric, row)).collect();
             if rows.is_empty() {
                 continue;
             }
             let means: serde_json::Map<_, _> = (0..self.allocators.len())
-                .map(|at| {
-                    (
-                        self.allocators[at].name.clone(),
-                        self.mean(metric, at).into(),
-                    )
-                })
+                .map(|at| (self.allocators[at].name.clone(), self.mean(metric, at).into()))
                 .collect();
             summary.insert(
                 key.as_str().unwrap_or_default().to_owned(),
@@ -276,11 +249,8 @@ pub(super) mod tests {
                 .into(),
             ..Cell::default()
         };
-        let allocator = |name: &str| Allocator {
-            name: name.into(),
-            version: "1".into(),
-            library: None,
-        };
+        let allocator =
+            |name: &str| Allocator { name: name.into(), version: "1".into(), library: None };
         Results {
             schema: 1,
             circumstances: Circumstances {
@@ -320,15 +290,9 @@ pub(super) mod tests {
     fn a_missing_cell_has_no_mean() {
         let mut results = sample();
         assert!((results.mean(Metric::Time, 0).unwrap() - 0.8).abs() < 1e-12);
-        results.rows[0].cells[0] = Cell {
-            failure: Some("crashed".into()),
-            ..Cell::default()
-        };
+        results.rows[0].cells[0] = Cell { failure: Some("crashed".into()), ..Cell::default() };
         assert_eq!(results.mean(Metric::Time, 0), None);
-        assert_eq!(
-            results.to_json()["summary"]["time"]["rows"][0]["best"],
-            "quick"
-        );
+        assert_eq!(results.to_json()["summary"]["time"]["rows"][0]["best"], "quick");
         assert!(results.to_json()["summary"]["instructions"].is_null());
     }
 

@@ -10,17 +10,13 @@ use super::results::{Metric, Results, Row};
 const LOST: f64 = 1.1;
 
 /// A line below the header, and nothing else.
-const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::new(' ', '─', '─', ' '));
+pub const STYLE: TableStyle =
+    TableStyle::new().header_separator(LineStyle::new(' ', '─', '─', ' '));
 
 /// All tables, one below the other.
 pub fn render(results: &Results) -> String {
     let mut text = String::new();
-    for metric in [
-        Metric::Time,
-        Metric::Instructions,
-        Metric::Final,
-        Metric::Peak,
-    ] {
+    for metric in [Metric::Time, Metric::Instructions, Metric::Final, Metric::Peak] {
         if results.rows(metric).next().is_some() {
             let _ = writeln!(text, "{}\n{}\n", metric.title(), table(results, metric));
         }
@@ -43,33 +39,19 @@ pub fn figure(value: f64) -> String {
 fn table(results: &Results, metric: Metric) -> Table {
     let whole = build(results, metric, true);
     let room = whole.width().map_or(usize::MAX, usize::from);
-    let needed = whole
-        .lines()
-        .map(|line| console::measure_text_width(&line))
-        .max();
-    if needed.unwrap_or(0) < room {
-        whole
-    } else {
-        build(results, metric, false)
-    }
+    let needed = whole.lines().map(|line| console::measure_text_width(&line)).max();
+    if needed.unwrap_or(0) < room { whole } else { build(results, metric, false) }
 }
 
 fn build(results: &Results, metric: Metric, peers: bool) -> Table {
     let mut table = Table::new();
     table.load_style(STYLE);
-    let arrangement = if peers {
-        ContentArrangement::Disabled
-    } else {
-        ContentArrangement::Dynamic
-    };
+    let arrangement =
+        if peers { ContentArrangement::Disabled } else { ContentArrangement::Dynamic };
     table.set_content_arrangement(arrangement);
     let shown = if peers { results.allocators.len() } else { 1 };
     let mut header = vec![Cell::new(""), Cell::new("ratio")];
-    header.extend(
-        results.allocators[..shown]
-            .iter()
-            .map(|allocator| Cell::new(&allocator.name)),
-    );
+    header.extend(results.allocators[..shown].iter().map(|allocator| Cell::new(&allocator.name)));
     if !peers {
         header.push(Cell::new("best peer"));
     }
@@ -82,9 +64,7 @@ fn build(results: &Results, metric: Metric, peers: bool) -> Table {
         if !peers {
             cells.push(value(metric, row, best));
         }
-        cells.push(Cell::new(
-            best.map_or("-", |at| results.allocators[at].name.as_str()),
-        ));
+        cells.push(Cell::new(best.map_or("-", |at| results.allocators[at].name.as_str())));
         table.add_row(cells);
     }
     if results.rows(metric).count() > 1 {
@@ -92,11 +72,7 @@ fn build(results: &Results, metric: Metric, peers: bool) -> Table {
         means.extend((0..shown).map(|at| ratio(results.mean(metric, at))));
         table.add_row(means);
     }
-    for column in table
-        .column_iter_mut()
-        .skip(1)
-        .take(if peers { shown + 1 } else { 3 })
-    {
+    for column in table.column_iter_mut().skip(1).take(if peers { shown + 1 } else { 3 }) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
@@ -105,11 +81,7 @@ fn build(results: &Results, metric: Metric, peers: bool) -> Table {
 fn value(metric: Metric, row: &Row, allocator: Option<usize>) -> Cell {
     let median = allocator.and_then(|at| row.median(metric, at));
     let cell = Cell::new(median.map_or_else(|| "-".to_owned(), figure));
-    if allocator.is_some() && allocator == row.best(metric) {
-        cell.fg(Color::Cyan)
-    } else {
-        cell
-    }
+    if allocator.is_some() && allocator == row.best(metric) { cell.fg(Color::Cyan) } else { cell }
 }
 
 fn ratio(value: Option<f64>) -> Cell {
@@ -176,14 +148,8 @@ mod tests {
             reason: "no compiler".into(),
         });
         let text = render(&results);
-        let line = text
-            .lines()
-            .find(|line| line.trim_start().starts_with("pair"))
-            .unwrap();
-        assert!(
-            line.contains("0.80") && line.trim_end().ends_with("quick"),
-            "{line}"
-        );
+        let line = text.lines().find(|line| line.trim_start().starts_with("pair")).unwrap();
+        assert!(line.contains("0.80") && line.trim_end().ends_with("quick"), "{line}");
         assert!(text.contains("left out: absent: no compiler"));
         assert!(!text.contains("Instructions"));
     }

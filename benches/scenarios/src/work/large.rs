@@ -20,10 +20,7 @@ pub struct Mir<H: Heap> {
 impl<H: Heap> Work<H> for Mir<H> {
     fn new(_: &Config) -> Self {
         let mut rng = Rng::new(64);
-        Self {
-            slots: Slots::filled(200, || rng.between(KIB, 64 * KIB)),
-            rng,
-        }
+        Self { slots: Slots::filled(200, || rng.between(KIB, 64 * KIB)), rng }
     }
 
     fn run<const VERIFY: bool>(&mut self, ops: u64) -> Done {
@@ -58,10 +55,7 @@ fn mixed_size(rng: &mut Rng) -> usize {
 impl<H: Heap> Work<H> for Mixed<H> {
     fn new(_: &Config) -> Self {
         let mut rng = Rng::new(80);
-        Self {
-            slots: Slots::filled(400, || mixed_size(&mut rng)),
-            rng,
-        }
+        Self { slots: Slots::filled(400, || mixed_size(&mut rng)), rng }
     }
 
     fn run<const VERIFY: bool>(&mut self, ops: u64) -> Done {
@@ -87,10 +81,7 @@ pub struct Vm<H: Heap> {
 
 impl<H: Heap> Work<H> for Vm<H> {
     fn new(_: &Config) -> Self {
-        Self {
-            ring: Slots::filled(4, || 2 * MIB),
-            next: 0,
-        }
+        Self { ring: Slots::filled(4, || 2 * MIB), next: 0 }
     }
 
     fn run<const VERIFY: bool>(&mut self, ops: u64) -> Done {
@@ -102,12 +93,7 @@ impl<H: Heap> Work<H> for Vm<H> {
             // The first and last byte stay as they are, for the check.
             for page in 1..2 * MIB / PAGE {
                 // SAFETY: the block in this slot is live and has 2 MiB.
-                unsafe {
-                    self.ring
-                        .block(at)
-                        .add(page * PAGE)
-                        .write_volatile(page as u8)
-                };
+                unsafe { self.ring.block(at).add(page * PAGE).write_volatile(page as u8) };
             }
             done.count(self.next as u64);
             self.next += 1;
@@ -140,11 +126,7 @@ const START: usize = 64 * KIB;
 impl<H: Heap> ReallocGrow<H> {
     fn fresh(rng: &mut Rng) -> Growing {
         let block = take::<H>(START);
-        let growing = Growing {
-            block,
-            size: START,
-            goal: rng.between(MIB, 64 * MIB),
-        };
+        let growing = Growing { block, size: START, goal: rng.between(MIB, 64 * MIB) };
         growing.fill(PAGE);
         growing
     }
@@ -163,11 +145,7 @@ impl Growing {
 impl<H: Heap> Work<H> for ReallocGrow<H> {
     fn new(_: &Config) -> Self {
         let mut rng = Rng::new(1964);
-        Self {
-            blocks: core::array::from_fn(|_| Self::fresh(&mut rng)),
-            rng,
-            heap: PhantomData,
-        }
+        Self { blocks: core::array::from_fn(|_| Self::fresh(&mut rng)), rng, heap: PhantomData }
     }
 
     fn run<const VERIFY: bool>(&mut self, ops: u64) -> Done {
@@ -186,10 +164,7 @@ impl<H: Heap> Work<H> for ReallocGrow<H> {
                 *growing = Self::fresh(&mut self.rng);
                 continue;
             }
-            let (old, new) = (
-                growing.size,
-                (growing.size + growing.size / 2).min(growing.goal),
-            );
+            let (old, new) = (growing.size, (growing.size + growing.size / 2).min(growing.goal));
             // SAFETY: the block is live; the old pointer is overwritten, and `touch` ends the
             // process at a null one.
             unsafe {

@@ -35,16 +35,9 @@ impl<H: Heap> Work<H> for JsonParser<H> {
             if VERIFY {
                 let text = serde_json::to_string(&value).expect("a value can be written");
                 let again: serde_json::Value = serde_json::from_str(&text).expect("and read back");
-                assert!(
-                    again == value,
-                    "a document changed while it was in the heap"
-                );
+                assert!(again == value, "a document changed while it was in the heap");
             }
-            done.count(
-                black_box(&value)
-                    .as_object()
-                    .map_or(0, |object| object.len() as u64),
-            );
+            done.count(black_box(&value).as_object().map_or(0, |object| object.len() as u64));
         }
         done
     }
@@ -60,10 +53,7 @@ pub struct SourceParser<H: Heap> {
 
 impl<H: Heap> Work<H> for SourceParser<H> {
     fn new(_: &Config) -> Self {
-        Self {
-            next: 0,
-            heap: PhantomData,
-        }
+        Self { next: 0, heap: PhantomData }
     }
 
     fn run<const VERIFY: bool>(&mut self, ops: u64) -> Done {

@@ -20,11 +20,7 @@ impl<H: Heap> Slots<H> {
     pub fn empty(len: usize) -> Self {
         // SAFETY: a null pointer and 0 are all-zero bytes.
         let (blocks, sizes) = unsafe { (Table::zeroed(len), Table::zeroed(len)) };
-        Self {
-            blocks,
-            sizes,
-            heap: core::marker::PhantomData,
-        }
+        Self { blocks, sizes, heap: core::marker::PhantomData }
     }
 
     /// `len` slots, each with a block of the size that `size` gives.

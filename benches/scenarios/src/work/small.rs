@@ -21,10 +21,7 @@ pub struct TinyHot<H: Heap> {
 
 impl<H: Heap> Work<H> for TinyHot<H> {
     fn new(_: &Config) -> Self {
-        Self {
-            round: 0,
-            heap: PhantomData,
-        }
+        Self { round: 0, heap: PhantomData }
     }
 
     fn run<const VERIFY: bool>(&mut self, ops: u64) -> Done {
@@ -56,10 +53,7 @@ pub struct PairHot<H: Heap> {
 
 impl<H: Heap> Work<H> for PairHot<H> {
     fn new(_: &Config) -> Self {
-        Self {
-            round: 0,
-            heap: PhantomData,
-        }
+        Self { round: 0, heap: PhantomData }
     }
 
     fn run<const VERIFY: bool>(&mut self, ops: u64) -> Done {
@@ -89,10 +83,7 @@ pub struct RandomMixed<H: Heap, const SLOTS: usize> {
 impl<H: Heap, const SLOTS: usize> Work<H> for RandomMixed<H, SLOTS> {
     fn new(_: &Config) -> Self {
         let mut rng = Rng::new(SLOTS as u64);
-        Self {
-            slots: Slots::filled(SLOTS, || rng.between(16, 1040)),
-            rng,
-        }
+        Self { slots: Slots::filled(SLOTS, || rng.between(16, 1040)), rng }
     }
 
     fn run<const VERIFY: bool>(&mut self, ops: u64) -> Done {
@@ -118,10 +109,7 @@ pub struct Shrink<H: Heap> {
 
 impl<H: Heap> Work<H> for Shrink<H> {
     fn new(_: &Config) -> Self {
-        Self {
-            kept: Vec::with_capacity(3),
-            rng: Rng::new(150),
-        }
+        Self { kept: Vec::with_capacity(3), rng: Rng::new(150) }
     }
 
     fn run<const VERIFY: bool>(&mut self, ops: u64) -> Done {

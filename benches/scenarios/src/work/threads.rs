@@ -35,11 +35,7 @@ fn wait_until(mut ready: impl FnMut() -> bool) {
     let mut spins = 0;
     while !ready() {
         spins += 1;
-        if spins % 64 == 0 {
-            thread::yield_now()
-        } else {
-            core::hint::spin_loop()
-        }
+        if spins % 64 == 0 { thread::yield_now() } else { core::hint::spin_loop() }
     }
 }
 
@@ -103,10 +99,7 @@ pub struct Remote<H: Heap> {
 impl<H: Heap> Work<H> for Remote<H> {
     fn new(config: &Config) -> Self {
         let pairs = (0..config.threads / 2).map(|at| (Queue::new(), Rng::new(at as u64)));
-        Self {
-            pairs: pairs.collect(),
-            heap: PhantomData,
-        }
+        Self { pairs: pairs.collect(), heap: PhantomData }
     }
 
     fn run<const VERIFY: bool>(&mut self, ops: u64) -> Done {
@@ -152,10 +145,7 @@ struct Lane<H: Heap> {
 fn lanes<H: Heap>(config: &Config, slots: usize, low: usize, high: usize) -> Vec<Lane<H>> {
     let lane = |at| {
         let mut rng = Rng::new(at as u64);
-        Lane {
-            slots: Slots::filled(slots, || rng.between(low, high)),
-            rng,
-        }
+        Lane { slots: Slots::filled(slots, || rng.between(low, high)), rng }
     };
     (0..config.threads).map(lane).collect()
 }

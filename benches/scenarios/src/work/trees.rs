@@ -112,11 +112,7 @@ impl<H: Heap> Json<H> {
 
 impl<H: Heap> Work<H> for Json<H> {
     fn new(_: &Config) -> Self {
-        Self {
-            next: 0,
-            rng: Rng::new(0),
-            heap: PhantomData,
-        }
+        Self { next: 0, rng: Rng::new(0), heap: PhantomData }
     }
 
     fn run<const VERIFY: bool>(&mut self, ops: u64) -> Done {
