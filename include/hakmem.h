@@ -53,15 +53,14 @@ enum hak_cache_counter {
 struct hak_stats {
     size_t size; /* set by the caller: sizeof(struct hak_stats) */
 
-    uint64_t mapped_bytes; /* address space taken from the system for blocks, resident or not */
-    uint64_t in_use_bytes; /* blocks that the program holds, rounded up to their classes */
-    uint64_t cached_bytes; /* free blocks and pages kept for the next request */
-    uint64_t huge_bytes;   /* of in_use_bytes: blocks that are mappings of their own */
-    uint64_t heaps;        /* thread heaps made so far */
-    uint64_t parked_heaps; /* of these, without a thread at the moment */
-    uint64_t os_maps;      /* system calls so far that took memory, */
-    uint64_t os_unmaps;    /* ... that gave address space back, */
-    uint64_t os_advises;   /* ... that gave pages back or asked for huge ones */
+    uint64_t mapped_bytes;   /* address space taken from the system, resident or not */
+    uint64_t in_use_bytes;   /* slabs and large blocks that the program or a thread's cache holds */
+    uint64_t cached_bytes;   /* free memory kept for later, perhaps still resident */
+    uint64_t huge_bytes;     /* of in_use_bytes: blocks that are mappings of their own, */
+    uint64_t huge_blocks;    /* ... and how many these are */
+    uint64_t metadata_bytes; /* of mapped_bytes: what the heap keeps about blocks */
+    uint64_t heaps;          /* thread heaps, */
+    uint64_t parked_heaps;   /* ... of which wait for a thread */
 
     /* Counters of gates: HAK_NOT_COMPILED_IN in a build without theirs. */
     uint64_t tiny_free_calls; /* frees of tiny blocks */
@@ -75,6 +74,7 @@ const char *hak_version(void);
 /* Reads the statistics. Set out->size first; as much as fits into it is written, so that programs
  * and libraries of different ages understand each other. The figures are read one after another
  * while other threads go on: each is right, their sums may be off by what happened meanwhile.
+ * Blocks are not counted one by one: in_use_bytes counts the slabs that hold small ones.
  * 0, or EINVAL: out is null or out->size smaller than the size field itself. */
 int hak_stats(struct hak_stats *out);
 
@@ -86,13 +86,13 @@ int hak_stats_print(int fd);
  * the zero byte: if that is >= size, it was cut. A null buffer is allowed if size is 0. */
 size_t hak_stats_json(char *buffer, size_t size);
 
-/* Gives unused memory back to the system now, but keeps about `keep` bytes of it for later.
- * 1 if anything was given back, else 0. */
+/* Gives unused memory back to the system now. `keep`, the bytes that malloc_trim keeps at the top
+ * of its heap, is ignored: there is no top. 1 if anything was given back, else 0. */
 int hak_trim(size_t keep);
 
-/* Empties the calling thread's caches into the shared heap, takes in what other threads freed,
- * and gives unused memory back. For a thread that goes idle. */
-void hak_collect(void);
+/* Empties the caches of the calling thread and of finished threads, and gives every free page back
+ * to the system. For a program or thread that goes idle. Returns the bytes given back. */
+size_t hak_collect(void);
 
 /* Writes the configuration to a file descriptor: each setting, its value, where that came from
  * and whether it is compiled in. 0, or the errno of write(2). */
@@ -101,7 +101,7 @@ int hak_print_config(int fd);
 /* Changes a setting while the program runs. `name` is that of the environment variable, with or
  * without its prefix ("HAKMEM_THP" or "THP"), `value` what the variable would hold.
  * 0, or ENOENT: no such setting; EINVAL: a null pointer, or no such value for it; ENOTSUP: the
- * setting is not compiled in, or only read at the start. On an error nothing has changed. */
+ * value asks for what is not compiled in. On an error nothing has changed. */
 int hak_config_set(const char *name, const char *value);
 
 /* 1 if `pointer` lies in memory that this heap has handed out or may hand out, else 0. For any

@@ -33,6 +33,21 @@ pub(crate) fn malloc(size: usize) -> *mut u8 {
     pop(heap, class)
 }
 
+/// A tiny block if the magazine has one; null for anything else, which `malloc` then serves.
+#[inline(always)]
+pub(crate) fn malloc_at_hand(size: usize) -> *mut u8 {
+    if size > TINY_MAX {
+        return core::ptr::null_mut();
+    }
+    let heap = heap();
+    let class = heap.cache.tiny_class(size);
+    let block = heap.cache.pop(class);
+    if !block.is_null() {
+        heap.tally.hit(class);
+    }
+    block
+}
+
 /// The mid tier; what is larger goes on from here.
 #[inline(never)]
 fn malloc_mid(size: usize) -> *mut u8 {
@@ -78,7 +93,8 @@ pub(crate) unsafe fn free_class(block: *mut u8, class: usize) {
     push(heap(), class, block);
 }
 
-/// Frees a block of a known size with natural alignment.
+/// Frees a block of a known size with natural alignment. A null goes into the magazine like a
+/// block; whoever finds it there drops it.
 ///
 /// # Safety
 /// As for `free`; `malloc(size)` returned the block.
@@ -86,10 +102,18 @@ pub(crate) unsafe fn free_class(block: *mut u8, class: usize) {
 pub(crate) unsafe fn free_sized(block: *mut u8, size: usize) {
     if size > TINY_MAX {
         // SAFETY: as the caller promised.
-        return unsafe { free(block) };
+        return unsafe { free_sized_mid(block, size) };
     }
     let heap = heap();
     push(heap, heap.cache.tiny_class(size), block);
+}
+
+/// # Safety
+/// As for `free_sized`.
+#[inline(never)]
+unsafe fn free_sized_mid(block: *mut u8, size: usize) {
+    let class = if size > MID_MAX { 0 } else { class::mid_class(size) };
+    push(heap(), class, block);
 }
 
 #[inline(always)]

@@ -3,7 +3,7 @@
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::fmt::Write;
 
-use hakmem::{Reading, raw};
+use hakmem::{CacheCounts, ClassGroup, ConfigError, Reading, raw};
 
 use crate::errno;
 use crate::output::{Buffer, Descriptor};
@@ -25,11 +25,10 @@ pub struct Stats {
     in_use_bytes: u64,
     cached_bytes: u64,
     huge_bytes: u64,
+    huge_blocks: u64,
+    metadata_bytes: u64,
     heaps: u64,
     parked_heaps: u64,
-    os_maps: u64,
-    os_unmaps: u64,
-    os_advises: u64,
     tiny_free_calls: u64,
     class_groups: [[u64; CLASS_COUNTERS]; GROUPS],
     unified_cache: [[u64; CACHE_COUNTERS]; GROUPS + 1],
@@ -42,21 +41,14 @@ pub extern "C" fn hak_version() -> *const c_char {
     VERSION.as_ptr().cast()
 }
 
-/// A gate's counter as C sees it.
-fn counter(reading: Reading<u64>) -> u64 {
-    match reading {
-        Reading::Value(count) => count,
-        Reading::NotCompiledIn => NOT_COMPILED_IN,
-    }
-}
-
 /// A gate's table as C sees it.
-fn table<const COLUMNS: usize, const ROWS: usize>(
-    reading: Reading<[[u64; COLUMNS]; ROWS]>,
+fn table<T: Copy, const COLUMNS: usize, const ROWS: usize>(
+    reading: Reading<[T; ROWS]>,
+    columns: impl Fn(T) -> [u64; COLUMNS],
 ) -> [[u64; COLUMNS]; ROWS] {
     match reading {
-        Reading::Value(table) => table,
-        Reading::NotCompiledIn => [[NOT_COMPILED_IN; COLUMNS]; ROWS],
+        Reading::Value(rows) => rows.map(columns),
+        Reading::NotCompiledIn(_) => [[NOT_COMPILED_IN; COLUMNS]; ROWS],
     }
 }
 
@@ -81,14 +73,17 @@ pub unsafe extern "C" fn hak_stats(out: *mut Stats) -> c_int {
         in_use_bytes: stats.in_use_bytes as u64,
         cached_bytes: stats.cached_bytes as u64,
         huge_bytes: stats.huge_bytes as u64,
+        huge_blocks: stats.huge_blocks as u64,
+        metadata_bytes: stats.metadata_bytes as u64,
         heaps: stats.heaps as u64,
         parked_heaps: stats.parked_heaps as u64,
-        os_maps: stats.os_maps,
-        os_unmaps: stats.os_unmaps,
-        os_advises: stats.os_advises,
-        tiny_free_calls: counter(stats.tiny_free_calls),
-        class_groups: table(stats.class_groups),
-        unified_cache: table(stats.unified_cache),
+        tiny_free_calls: stats.tiny_free_calls.value().unwrap_or(NOT_COMPILED_IN),
+        class_groups: table(stats.class_groups, |group: ClassGroup| {
+            [group.hits, group.misses, group.frees, group.overflows, group.refilled_blocks]
+        }),
+        unified_cache: table(stats.unified_cache, |row: CacheCounts| {
+            [row.hits, row.misses, row.refills, row.refill_cycles]
+        }),
     };
     // SAFETY: no more than the caller has room for, and no more than there is to read.
     unsafe {
@@ -150,18 +145,18 @@ pub unsafe extern "C" fn hak_config_set(name: *const c_char, value: *const c_cha
     let (name, value) = unsafe { (CStr::from_ptr(name), CStr::from_ptr(value)) };
     let Ok(name) = name.to_str() else { return libc::ENOENT };
     let Ok(value) = value.to_str() else { return libc::EINVAL };
-    match errno::kept(|| hakmem::config::set(name.strip_prefix("HAKMEM_").unwrap_or(name), value)) {
+    match errno::kept(|| hakmem::set_config(name, value)) {
         Ok(()) => 0,
-        Err(hakmem::config::SetError::NoSuchSetting) => libc::ENOENT,
-        Err(hakmem::config::SetError::BadValue) => libc::EINVAL,
-        Err(hakmem::config::SetError::NotSettable) => libc::ENOTSUP,
+        Err(ConfigError::UnknownName) => libc::ENOENT,
+        Err(ConfigError::BadValue) => libc::EINVAL,
+        Err(ConfigError::NotCompiledIn) => libc::ENOTSUP,
     }
 }
 
 /// `hak_owns`
 #[unsafe(no_mangle)]
 pub extern "C" fn hak_owns(pointer: *const c_void) -> c_int {
-    c_int::from(hakmem::owns(pointer.cast()))
+    c_int::from(raw::owns(pointer.cast()))
 }
 
 /// `hak_usable_size`
@@ -170,7 +165,7 @@ pub extern "C" fn hak_owns(pointer: *const c_void) -> c_int {
 /// If `block` lies in this heap, it is that of a live block.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hak_usable_size(block: *const c_void) -> usize {
-    if !hakmem::owns(block.cast()) {
+    if !raw::owns(block.cast()) {
         return 0;
     }
     // SAFETY: the caller's promise.
@@ -185,6 +180,6 @@ pub extern "C" fn hak_trim(keep: usize) -> c_int {
 
 /// `hak_collect`
 #[unsafe(no_mangle)]
-pub extern "C" fn hak_collect() {
-    errno::kept(hakmem::collect);
+pub extern "C" fn hak_collect() -> usize {
+    errno::kept(raw::collect)
 }

@@ -27,7 +27,7 @@ type Nothrow = *const c_void;
 
 /// Defines the `operator new` functions for types of natural alignment.
 macro_rules! new {
-    ($($symbol:literal $name:ident($($tag:ident: $of:ty)?) or $failed:ident;)*) => {$(
+    ($($symbol:literal $name:ident($($tag:ident: $of:ty)?) slow $slow:ident or $failed:ident;)*) => {$(
         /// `operator new`: `size` bytes, aligned for any type that fits into them; on failure
         /// what the C++ standard asks of this variant.
         ///
@@ -35,8 +35,20 @@ macro_rules! new {
         /// Called by C++ with the arguments this variant takes.
         #[unsafe(export_name = $symbol)]
         pub unsafe extern "C" fn $name(size: usize $(, $tag: $of)?) -> *mut c_void {
-            // SAFETY: any size is allowed.
-            let block = unsafe { raw::malloc(size) };
+            let block = raw::malloc_at_hand(size);
+            if !block.is_null() {
+                return block.cast();
+            }
+            // SAFETY: in tail position, see the top of this file.
+            unsafe { $slow(size) }
+        }
+
+        /// # Safety
+        /// As for the operator; called by it in tail position.
+        #[cold]
+        #[inline(never)]
+        unsafe extern "C" fn $slow(size: usize) -> *mut c_void {
+            let block = raw::malloc(size);
             if !block.is_null() {
                 return block.cast();
             }
@@ -47,10 +59,11 @@ macro_rules! new {
 }
 
 new! {
-    "_Znwm" new() or failed_new;
-    "_Znam" new_array() or failed_new;
-    "_ZnwmRKSt9nothrow_t" new_nothrow(_tag: Nothrow) or failed_new_nothrow;
-    "_ZnamRKSt9nothrow_t" new_array_nothrow(_tag: Nothrow) or failed_new_nothrow;
+    "_Znwm" new() slow new_slow or failed_new;
+    "_Znam" new_array() slow new_array_slow or failed_new;
+    "_ZnwmRKSt9nothrow_t" new_nothrow(_tag: Nothrow) slow new_nothrow_slow or failed_new_nothrow;
+    "_ZnamRKSt9nothrow_t" new_array_nothrow(_tag: Nothrow) slow new_array_nothrow_slow
+        or failed_new_nothrow;
 }
 
 /// Defines the `operator new` functions for over-aligned types.
@@ -66,8 +79,7 @@ macro_rules! new_aligned {
             // A `std::align_val_t` can hold anything; what is no power of two is undefined
             // behaviour in the standard, a failure in libstdc++, and so here.
             if align.is_power_of_two() {
-                // SAFETY: the alignment is a power of two; any size is allowed.
-                let block = unsafe { raw::aligned_alloc(align, size) };
+                let block = raw::aligned_alloc(align, size);
                 if !block.is_null() {
                     return block.cast();
                 }
@@ -97,7 +109,7 @@ macro_rules! delete {
         /// this variant, with the same size and alignment where they are given.
         #[unsafe(export_name = $symbol)]
         pub unsafe extern "C" fn $name($block: *mut c_void $(, $argument: $of)*) {
-            // SAFETY: the caller's promise; sized frees are kept from null.
+            // SAFETY: the caller's promise.
             unsafe { $give_back }
         }
     )*};
@@ -126,18 +138,14 @@ delete! {
 /// `block` is null or a block of exactly `size` bytes from a `new` of natural alignment.
 #[inline(always)]
 unsafe fn sized(block: *mut c_void, size: usize) {
-    if !block.is_null() {
-        // SAFETY: the caller's promise; the block is not null.
-        unsafe { raw::free_sized(block.cast(), size) }
-    }
+    // SAFETY: the caller's promise.
+    unsafe { raw::free_sized(block.cast(), size) }
 }
 
 /// # Safety
 /// `block` is null or a block of exactly `size` bytes from a `new` with exactly `align`.
 #[inline(always)]
 unsafe fn sized_aligned(block: *mut c_void, size: usize, align: usize) {
-    if !block.is_null() {
-        // SAFETY: the caller's promise; the block is not null.
-        unsafe { raw::free_sized_aligned(block.cast(), align, size) }
-    }
+    // SAFETY: the caller's promise.
+    unsafe { raw::free_sized_aligned(block.cast(), align, size) }
 }

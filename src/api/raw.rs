@@ -15,6 +15,15 @@ pub fn malloc(size: usize) -> *mut u8 {
     hot::malloc(size)
 }
 
+/// A tiny block if the thread's cache has one at hand. Null means nothing: call [`malloc`]. For
+/// bindings that must do something of their own when memory is out and want no frame on the fast
+/// path for it.
+#[inline(always)]
+#[must_use]
+pub fn malloc_at_hand(size: usize) -> *mut u8 {
+    hot::malloc_at_hand(size)
+}
+
 /// Frees a block; null is ignored. Keeps `errno`.
 ///
 /// # Safety
@@ -25,7 +34,7 @@ pub unsafe fn free(block: *mut u8) {
     unsafe { hot::free(block) }
 }
 
-/// Frees a block of known size: no look at the address is needed.
+/// Frees a block of known size: no look at the address is needed. Null is ignored.
 ///
 /// # Safety
 /// As for [`free`], and `malloc(size)` (not `realloc`, not an aligned call) returned the block.
@@ -42,11 +51,8 @@ pub unsafe fn free_sized(block: *mut u8, size: usize) {
 #[inline]
 pub unsafe fn free_sized_aligned(block: *mut u8, align: usize, size: usize) {
     let class = class::aligned_class(size, align);
-    if block.is_null() || class == 0 {
-        // SAFETY: as the caller promised.
-        return unsafe { hot::free(block) };
-    }
-    // SAFETY: as the caller promised; `aligned_alloc` has chosen the class the same way.
+    // SAFETY: as the caller promised; `aligned_alloc` has chosen the class the same way, and class
+    // 0 is looked up by address.
     unsafe { hot::free_class(block, class) }
 }
 

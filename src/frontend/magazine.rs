@@ -18,6 +18,7 @@
 use crate::base::sync::{AtomicPtr, Ordering};
 use crate::class::{self, CLASSES, COUNT, MID_BYTES, MOST_BLOCKS, TINY_MAP, TINY_MAX};
 use crate::segment::meta;
+use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
 type Slot = *mut u8;
@@ -60,7 +61,7 @@ struct State {
 #[repr(C)]
 pub(crate) struct UnifiedCache {
     tops: [AtomicPtr<Slot>; COUNT],
-    limits: [AtomicPtr<Slot>; COUNT],
+    limits: [Cell<*mut Slot>; COUNT],
     /// A copy of `class::TINY_MAP`, at a fixed distance from the magazines.
     tiny_map: [u8; TINY_MAX + 1],
     states: [State; COUNT],
@@ -81,7 +82,7 @@ impl UnifiedCache {
     pub(crate) const fn new() -> Self {
         UnifiedCache {
             tops: [const { AtomicPtr::new(nothing_top()) }; COUNT],
-            limits: [const { AtomicPtr::new(nothing_top()) }; COUNT],
+            limits: [const { Cell::new(nothing_top()) }; COUNT],
             tiny_map: TINY_MAP,
             states: [const {
                 State {
@@ -113,7 +114,7 @@ impl UnifiedCache {
     }
 
     #[inline(always)]
-    fn limit(&self, class: usize) -> &AtomicPtr<Slot> {
+    fn limit(&self, class: usize) -> &Cell<*mut Slot> {
         debug_assert!(class < COUNT);
         // SAFETY: as above.
         unsafe { self.limits.get_unchecked(class) }
@@ -143,7 +144,7 @@ impl UnifiedCache {
     pub(crate) fn push(&self, class: usize, block: *mut u8) -> bool {
         let top = self.top(class);
         let at = top.load(Ordering::Relaxed);
-        if at == self.limit(class).load(Ordering::Relaxed) {
+        if at == self.limit(class).get() {
             return false;
         }
         // SAFETY: below the limit, so inside the storage, and no block lies there.
@@ -200,7 +201,7 @@ impl UnifiedCache {
             return;
         }
         self.top(class).store(storage.wrapping_add(1 + level as usize), Ordering::Relaxed);
-        self.limit(class).store(storage.wrapping_add(1 + capacity as usize), Ordering::Relaxed);
+        self.limit(class).set(storage.wrapping_add(1 + capacity as usize));
     }
 
     /// Start and largest capacity of a class, in blocks. A class above the tiny tier's limit lives

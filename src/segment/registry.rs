@@ -45,8 +45,10 @@ fn super_entry(address: usize) -> &'static AtomicPtr<SuperSlab> {
 /// The class of the slab at this address; 0 if there is none.
 #[inline(always)]
 pub(crate) fn class_at(pointer: *const u8) -> usize {
-    // Relaxed: whoever holds a block got it through a synchronisation that the store preceded.
-    class_entry(pointer.addr()).load(Ordering::Relaxed) as usize
+    // SAFETY: the entry is a valid byte. The read is not atomic, so that it folds with its zero
+    // extension: whoever holds a block got it through a synchronisation that the store preceded, so
+    // the two can't race; volatile, so that for a pointer nobody should hold it is still one load.
+    unsafe { class_entry(pointer.addr()).as_ptr().read_volatile() as usize }
 }
 
 /// The descriptor of the SuperSlab at this address, if it is one of ours.
