@@ -33,6 +33,24 @@ pub(crate) fn refill(class: usize) -> *mut u8 {
     }
 }
 
+/// A zeroed block of `class` for a thread whose magazine of it is empty: one that was never handed
+/// out, which need not be cleared, if there is one.
+#[cold]
+#[inline(never)]
+pub(crate) fn refill_zeroed(class: usize, size: usize) -> *mut u8 {
+    if let Some(fresh) = lifecycle::with_heap(|heap| heap.bins.carve_fresh(class))
+        && !fresh.is_null()
+    {
+        return fresh;
+    }
+    let block = refill(class);
+    if !block.is_null() {
+        // SAFETY: the block is ours and at least `size` bytes long.
+        unsafe { block.write_bytes(0, size) };
+    }
+    block
+}
+
 /// Frees a block whose magazine is full; class 0 is whatever is not in a slab.
 #[cold]
 #[inline(never)]

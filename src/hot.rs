@@ -39,13 +39,7 @@ pub(crate) fn malloc_at_hand(size: usize) -> *mut u8 {
     if size > TINY_MAX {
         return core::ptr::null_mut();
     }
-    let heap = heap();
-    let class = heap.cache.tiny_class(size);
-    let block = heap.cache.pop(class);
-    if !block.is_null() {
-        heap.tally.hit(class);
-    }
-    block
+    class_at_hand(heap().cache.tiny_class(size))
 }
 
 /// The mid tier; what is larger goes on from here.
@@ -64,6 +58,17 @@ fn pop(heap: &Heap, class: usize) -> *mut u8 {
         return cold::refill(class);
     }
     heap.tally.hit(class);
+    block
+}
+
+/// A block of `class` if the magazine has one, else null.
+#[inline(always)]
+pub(crate) fn class_at_hand(class: usize) -> *mut u8 {
+    let heap = heap();
+    let block = heap.cache.pop(class);
+    if !block.is_null() {
+        heap.tally.hit(class);
+    }
     block
 }
 

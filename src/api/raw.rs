@@ -77,7 +77,16 @@ pub(crate) fn zeroed(size: usize, align: usize) -> *mut u8 {
     if class == 0 {
         return cold::calloc_large(size, align);
     }
-    let block = hot::malloc_class(class);
+    let block = if size >= os::PAGE {
+        // From a page on, a block that was never handed out is worth looking for.
+        let block = hot::class_at_hand(class);
+        if block.is_null() {
+            return cold::refill_zeroed(class, size);
+        }
+        block
+    } else {
+        hot::malloc_class(class)
+    };
     if !block.is_null() {
         // SAFETY: the block is ours and at least `size` bytes long.
         unsafe { block.write_bytes(0, size) };

@@ -93,9 +93,10 @@ pub struct Stats {
 /// Sums a counter over all heaps, those of finished threads included.
 fn sum<G: Gate>(slot: usize) -> u64 {
     let mut total = 0u64;
-    // SAFETY: heaps live for ever; tallies are atomics that anyone may read.
     park::each(|heap| {
-        total = total.wrapping_add(unsafe { (*(&raw const (*heap).tally)).read::<G>(slot) })
+        // SAFETY: heaps live for ever; a tally is made of atomics that anyone may read.
+        let tally = unsafe { &(*heap).tally };
+        total = total.wrapping_add(tally.read::<G>(slot));
     });
     total
 }

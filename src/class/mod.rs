@@ -115,7 +115,7 @@ const fn describe(class: usize) -> Class {
         size: size as u32,
         capacity: (granules * GRANULE / size) as u32,
         granules: granules as u32,
-        reciprocal: ((1u64 << 40) + size as u64 - 1) / size as u64,
+        reciprocal: (1u64 << 40).div_ceil(size as u64),
         magazine_start: start,
         magazine_max: if most > MOST_BLOCKS {
             MOST_BLOCKS
@@ -213,7 +213,7 @@ const _: () = {
         let size = size_of_class(class);
         let before = size_of_class(class - 1);
         assert!(size > before);
-        assert!(size < 16 || size % 16 == 0);
+        assert!(size < 16 || size.is_multiple_of(16));
         // Waste of the worst request, the previous size plus one, above 128 bytes.
         assert!(size <= 128 || (size - before - 1) * 8 <= size);
         let about = describe(class);

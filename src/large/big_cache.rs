@@ -1,9 +1,11 @@
 //! BigCache: freed large blocks, kept for the next request of their size.
 //!
-//! Two levels: a few slots per thread (no lock), then shared shards by size. Bounded in bytes
-//! (`BYTES`; 0 switches the cache off), in entries, and in age (`thermal::keep_for`). When there is
-//! no room the oldest entry of the shard goes first. What leaves the cache goes back to the arena
-//! (runs; purged there by age) or to the system (own mappings).
+//! Two levels: a few slots per thread (no lock, runs and mappings), then shared shards by size for
+//! mappings only. Bounded in bytes (`BYTES`; 0 switches the cache off), in entries, and in age
+//! (`thermal::keep_for`). When there is no room the oldest entry goes first. What leaves the cache
+//! goes back to the system (own mappings) or to the arena (runs), where it joins its neighbours,
+//! serves any size without a page fault, and is purged by age: keeping runs by size in the shards
+//! as well made `mixed` a fifth faster, but a third heavier (docs/performance.md).
 //!
 //! Invariant: a cached block is in exactly one slot or shard; a cached run has `bytes == 0` in its
 //! descriptor, a cached mapping is in no table, so a second `free` of either is found out.
@@ -162,7 +164,7 @@ pub(crate) fn put(slots: &mut Slots, mut entry: Entry) {
 
 fn put_shared(entry: Entry) {
     let budget = BYTES.load(Ordering::Relaxed);
-    if entry.bytes > budget / 2 {
+    if entry.bytes > budget / 2 || !entry.run.is_null() {
         release(entry);
         return;
     }

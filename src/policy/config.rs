@@ -318,10 +318,10 @@ impl Form {
     fn show(self, value: u64, out: &mut dyn Write) -> fmt::Result {
         match self {
             Form::Words(words) => out.write_str(words.get(value as usize).unwrap_or(&"?")),
-            Form::Bytes { .. } if value != 0 && value % (1 << 20) == 0 => {
+            Form::Bytes { .. } if value != 0 && value.is_multiple_of(1 << 20) => {
                 write!(out, "{}m", value >> 20)
             }
-            Form::Bytes { .. } if value != 0 && value % (1 << 10) == 0 => {
+            Form::Bytes { .. } if value != 0 && value.is_multiple_of(1 << 10) => {
                 write!(out, "{}k", value >> 10)
             }
             _ => write!(out, "{value}"),

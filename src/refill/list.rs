@@ -137,9 +137,8 @@ impl ClassSlabs {
             return false;
         }
         // SAFETY: heads of lists are alive.
-        self.partial.iter().all(|&head| {
-            head.is_null() || (head == slab && unsafe { (*head).next.get().is_null() })
-        })
+        let alone = |head: *mut Slab| head == slab && unsafe { (*head).next.get().is_null() };
+        self.partial.iter().all(|&head| head.is_null() || alone(head))
     }
 
     /// Calls `visit` for every slab; it may unlink or destroy the one it is given.

@@ -93,6 +93,28 @@ impl Bins {
         }
     }
 
+    /// One block that was never handed out and reads as zero; null if the next refill would bring
+    /// recycled ones.
+    pub(crate) fn carve_fresh(&mut self, class: usize) -> *mut u8 {
+        let of = self.of(class);
+        if of.is_dry()
+            && self.drain_pending() == 0
+            && let Some(slab) = Slab::create(class, &raw const self.pending)
+        {
+            self.of(class).current = slab.as_ptr();
+        }
+        // SAFETY: slabs in our lists are alive and owned by us.
+        match unsafe { self.of(class).current.as_ref() } {
+            Some(slab) if slab.is_fresh() => {
+                let mut block: *mut u8 = ptr::null_mut();
+                // SAFETY: one slot lies below `end`.
+                unsafe { slab.carve((&raw mut block).add(1), 1) };
+                block
+            }
+            _ => ptr::null_mut(),
+        }
+    }
+
     /// Brings `count` blocks that were freed as `class` home.
     ///
     /// # Safety

@@ -71,7 +71,7 @@ static SEGMENT: Lock<Segment> =
 /// Whether huge pages are asked for: 0 never, 1 once the heap has grown, 2 always.
 pub(crate) static HUGE_PAGES: AtomicU8 = AtomicU8::new(1);
 /// In mode 1: granules in use before the first request for huge pages.
-pub(crate) static HUGE_PAGES_AFTER: AtomicU32 = AtomicU32::new((32 << 20) / GRANULE as u32);
+pub(crate) static HUGE_PAGES_AFTER: AtomicU32 = AtomicU32::new((64 << 20) / GRANULE as u32);
 
 /// A run of granules fresh from the arena.
 #[derive(Clone, Copy)]

@@ -452,6 +452,11 @@ impl Slab {
         count
     }
 
+    /// Whether the next block comes from beyond the carve limit and reads as zero.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.fresh && self.free.get() == 0 && self.carved.get() < self.info().capacity
+    }
+
     /// Whether nothing is left to take or carve.
     #[inline]
     pub(crate) fn is_exhausted(&self) -> bool {
