@@ -1,4 +1,4 @@
-//! The allocation functions that ISO C (up to C23) and POSIX name.
+//! The allocation functions that ISO C (up to C23) and POSIX name; `names` exports them.
 //!
 //! Sizes are in bytes. Unless a function says otherwise: a result is a block that the caller owns
 //! until it goes to `free`, `realloc` or a sized free; zero bytes give a block of their own, not
@@ -16,33 +16,25 @@ use hakmem::raw;
 use crate::errno;
 
 /// `malloc(3)`: at least `size` bytes, aligned for any type that fits into them.
-///
-/// # Safety
-/// None beyond the C contract; `unsafe` because every exported name is.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn malloc(size: usize) -> *mut c_void {
-    // SAFETY: any size is allowed.
-    unsafe { raw::malloc(size).cast() }
+#[inline(always)]
+pub fn malloc(size: usize) -> *mut c_void {
+    raw::malloc(size).cast()
 }
 
 /// `free(3)`: gives a block back. Null does nothing; `errno` is kept.
 ///
 /// # Safety
 /// `block` is null or was handed out by this library and not yet given back.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn free(block: *mut c_void) {
+#[inline(always)]
+pub unsafe fn free(block: *mut c_void) {
     // SAFETY: the caller's promise is the one `raw::free` asks for.
     unsafe { raw::free(block.cast()) }
 }
 
 /// `calloc(3)`: `count * size` zeroed bytes; a product that overflows is `ENOMEM`.
-///
-/// # Safety
-/// As for [`malloc`].
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
-    // SAFETY: any count and size are allowed; `raw::calloc` checks the product.
-    unsafe { raw::calloc(count, size).cast() }
+#[inline(always)]
+pub fn calloc(count: usize, size: usize) -> *mut c_void {
+    raw::calloc(count, size).cast()
 }
 
 /// `realloc(3)`: a block of `size` bytes that begins with the contents of `block`, in place where
@@ -53,8 +45,8 @@ pub unsafe extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
 ///
 /// # Safety
 /// As for [`free`].
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn realloc(block: *mut c_void, size: usize) -> *mut c_void {
+#[inline(always)]
+pub unsafe fn realloc(block: *mut c_void, size: usize) -> *mut c_void {
     if size == 0 && !block.is_null() {
         // SAFETY: the caller's promise.
         unsafe { raw::free(block.cast()) };
@@ -68,12 +60,8 @@ pub unsafe extern "C" fn realloc(block: *mut c_void, size: usize) -> *mut c_void
 ///
 /// # Safety
 /// As for [`free`].
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn reallocarray(
-    block: *mut c_void,
-    count: usize,
-    size: usize,
-) -> *mut c_void {
+#[inline(always)]
+pub unsafe fn reallocarray(block: *mut c_void, count: usize, size: usize) -> *mut c_void {
     match count.checked_mul(size) {
         // SAFETY: the caller's promise.
         Some(bytes) => unsafe { realloc(block, bytes) },
@@ -83,16 +71,12 @@ pub unsafe extern "C" fn reallocarray(
 
 /// `aligned_alloc(3)`: `size` bytes at a multiple of `alignment`, which must be a power of two,
 /// else null and `EINVAL`. As in C17, `size` need not be a multiple of it.
-///
-/// # Safety
-/// As for [`malloc`].
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn aligned_alloc(alignment: usize, size: usize) -> *mut c_void {
+#[inline(always)]
+pub fn aligned_alloc(alignment: usize, size: usize) -> *mut c_void {
     if !alignment.is_power_of_two() {
         return errno::null(libc::EINVAL).cast();
     }
-    // SAFETY: the alignment is a power of two; any size is allowed.
-    unsafe { raw::aligned_alloc(alignment, size).cast() }
+    raw::aligned_alloc(alignment, size).cast()
 }
 
 /// `posix_memalign(3)`: stores such a block in `*result` and returns 0; else returns `EINVAL`
@@ -101,18 +85,13 @@ pub unsafe extern "C" fn aligned_alloc(alignment: usize, size: usize) -> *mut c_
 ///
 /// # Safety
 /// `result` can be written.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn posix_memalign(
-    result: *mut *mut c_void,
-    alignment: usize,
-    size: usize,
-) -> c_int {
+#[inline(always)]
+pub unsafe fn posix_memalign(result: *mut *mut c_void, alignment: usize, size: usize) -> c_int {
     // A power of two that is no less than a pointer is a multiple of it.
     if !alignment.is_power_of_two() || alignment < size_of::<*mut c_void>() {
         return libc::EINVAL;
     }
-    // SAFETY: the alignment is a power of two; any size is allowed.
-    let block = errno::kept(|| unsafe { raw::aligned_alloc(alignment, size) });
+    let block = errno::kept(|| raw::aligned_alloc(alignment, size));
     if block.is_null() {
         return libc::ENOMEM;
     }
@@ -121,28 +100,26 @@ pub unsafe extern "C" fn posix_memalign(
     0
 }
 
-/// `free_sized` of C23: `free` by a caller who knows the size that was asked for, which saves
-/// looking it up.
+/// `free_sized` and `free_aligned_sized` of C23: `free` by a caller who knows what was asked for.
+///
+/// The size is not made use of: it is right for what `realloc` returned, too, and `realloc` may
+/// leave a block in a class that is larger than the size needs. Nor would it save anything: a block's class
+/// is as near as a size's, one byte of a table.
 ///
 /// # Safety
-/// As for [`free`], and `block` came from `malloc`, `calloc` or `realloc` with exactly `size`
-/// bytes (the product, for `calloc`).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn free_sized(block: *mut c_void, size: usize) {
-    if !block.is_null() {
-        // SAFETY: the caller's promise; the block is not null.
-        unsafe { raw::free_sized(block.cast(), size) }
-    }
+/// As for [`free`].
+#[inline(always)]
+pub unsafe fn free_sized(block: *mut c_void, _size: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { raw::free(block.cast()) }
 }
 
-/// `free_aligned_sized` of C23: the same for a block of `aligned_alloc`.
+/// See [`free_sized`].
 ///
 /// # Safety
-/// As for [`free`], and `block` came from `aligned_alloc(alignment, size)`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn free_aligned_sized(block: *mut c_void, alignment: usize, size: usize) {
-    if !block.is_null() {
-        // SAFETY: the caller's promise; the block is not null.
-        unsafe { raw::free_sized_aligned(block.cast(), alignment, size) }
-    }
+/// As for [`free`].
+#[inline(always)]
+pub unsafe fn free_aligned_sized(block: *mut c_void, _alignment: usize, _size: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { raw::free(block.cast()) }
 }

@@ -102,10 +102,15 @@ fn printed(descriptor: c_int, print: impl FnOnce(&mut dyn Write) -> core::fmt::R
     output.finish().err().unwrap_or(0)
 }
 
+/// The statistics as text; 0, or the `errno` of the write that failed.
+pub fn print_stats(descriptor: c_int) -> c_int {
+    printed(descriptor, |output| hakmem::stats().write_text(output))
+}
+
 /// `hak_stats_print`
 #[unsafe(no_mangle)]
 pub extern "C" fn hak_stats_print(descriptor: c_int) -> c_int {
-    printed(descriptor, |output| hakmem::stats().write_text(output))
+    print_stats(descriptor)
 }
 
 /// `hak_stats_json`

@@ -7,16 +7,16 @@
 //! Every exported function is a thin forward onto `hakmem::raw`; what is decided here is only
 //! what C, POSIX and C++ ask of each name: error codes, `errno`, the new-handler.
 //!
-//! | file | exports |
+//! | file | what |
 //! |---|---|
+//! | [`names`] | the list of exported C names |
 //! | [`family`] | what ISO C and POSIX name: `malloc`, `free`, `calloc`, `realloc`, `aligned_alloc`, ... |
-//! | [`extras`] | what glibc adds: `memalign`, `pvalloc`, `malloc_usable_size`, `__libc_malloc`, ... |
+//! | [`extras`] | what glibc adds: `memalign`, `pvalloc`, `malloc_usable_size`, `malloc_trim`, ... |
 //! | [`reports`] | what glibc adds to look inside: `mallinfo2`, `malloc_stats`, `malloc_info`, `mallopt` |
 //! | [`operators`] | every C++ `operator new` and `operator delete` |
+//! | [`failed_new`] | the new-handler and `std::bad_alloc` |
 //! | [`hak`] | the C interface of the heap itself, `include/hakmem.h` |
-//!
-//! Not exported: [`failed_new`] (the new-handler and `std::bad_alloc`), [`output`] (printing
-//! without allocating), [`errno`](mod@errno) and [`no_panic`].
+//! | [`output`], [`errno`](mod@errno), [`no_panic`] | printing without allocating; `errno`; the end of panics |
 //!
 //! Assumes: the library is never unloaded (`-z nodelete`, see `build.rs`), and that no other
 //! library in the process hands out blocks through only some of these names.
@@ -32,6 +32,7 @@ mod extras;
 mod failed_new;
 mod family;
 mod hak;
+mod names;
 mod no_panic;
 mod operators;
 mod output;

@@ -2,7 +2,11 @@
 //! the names of the Itanium ABI with a 64-bit `size_t`.
 //!
 //! They could be left to the C++ library, which forwards to `malloc` and `free`; here they save
-//! that detour, and a sized delete saves the look-up of the size.
+//! that detour.
+//!
+//! A sized delete does not trust the size. It may be wrong where a program replaces `new` without
+//! replacing the sized delete, and null has to be told apart; the check for null costs the two
+//! instructions that the size would save.
 //!
 //! A failed `new` ends in [`failed_new`](crate::failed_new): the new-handler, then
 //! `std::bad_alloc`.
@@ -98,54 +102,32 @@ new_aligned! {
         or failed_new_nothrow;
 }
 
-/// Defines the `operator delete` functions: the arguments after the block, then what to do.
+/// Defines the `operator delete` functions, by the arguments after the block.
 macro_rules! delete {
-    ($($symbol:literal $name:ident($($argument:ident: $of:ty),*) $block:ident => $give_back:expr;)*)
-    => {$(
+    ($($symbol:literal $name:ident($($argument:ident: $of:ty),*);)*) => {$(
         /// `operator delete`: null does nothing.
         ///
         /// # Safety
-        /// The block is null or came from the `operator new` that the C++ standard pairs with
-        /// this variant, with the same size and alignment where they are given.
+        /// The block is null or came from an `operator new`, and is not used afterwards.
         #[unsafe(export_name = $symbol)]
-        pub unsafe extern "C" fn $name($block: *mut c_void $(, $argument: $of)*) {
+        pub unsafe extern "C" fn $name(block: *mut c_void $(, $argument: $of)*) {
             // SAFETY: the caller's promise.
-            unsafe { $give_back }
+            unsafe { raw::free(block.cast()) }
         }
     )*};
 }
 
 delete! {
-    "_ZdlPv" delete() block => raw::free(block.cast());
-    "_ZdaPv" delete_array() block => raw::free(block.cast());
-    "_ZdlPvRKSt9nothrow_t" delete_nothrow(_tag: Nothrow) block => raw::free(block.cast());
-    "_ZdaPvRKSt9nothrow_t" delete_array_nothrow(_tag: Nothrow) block => raw::free(block.cast());
-    "_ZdlPvSt11align_val_t" delete_aligned(_align: usize) block => raw::free(block.cast());
-    "_ZdaPvSt11align_val_t" delete_array_aligned(_align: usize) block => raw::free(block.cast());
-    "_ZdlPvSt11align_val_tRKSt9nothrow_t" delete_aligned_nothrow(_align: usize, _tag: Nothrow)
-        block => raw::free(block.cast());
-    "_ZdaPvSt11align_val_tRKSt9nothrow_t" delete_array_aligned_nothrow(_align: usize, _tag: Nothrow)
-        block => raw::free(block.cast());
-    "_ZdlPvm" delete_sized(size: usize) block => sized(block, size);
-    "_ZdaPvm" delete_array_sized(size: usize) block => sized(block, size);
-    "_ZdlPvmSt11align_val_t" delete_sized_aligned(size: usize, align: usize)
-        block => sized_aligned(block, size, align);
-    "_ZdaPvmSt11align_val_t" delete_array_sized_aligned(size: usize, align: usize)
-        block => sized_aligned(block, size, align);
-}
-
-/// # Safety
-/// `block` is null or a block of exactly `size` bytes from a `new` of natural alignment.
-#[inline(always)]
-unsafe fn sized(block: *mut c_void, size: usize) {
-    // SAFETY: the caller's promise.
-    unsafe { raw::free_sized(block.cast(), size) }
-}
-
-/// # Safety
-/// `block` is null or a block of exactly `size` bytes from a `new` with exactly `align`.
-#[inline(always)]
-unsafe fn sized_aligned(block: *mut c_void, size: usize, align: usize) {
-    // SAFETY: the caller's promise.
-    unsafe { raw::free_sized_aligned(block.cast(), align, size) }
+    "_ZdlPv" delete();
+    "_ZdaPv" delete_array();
+    "_ZdlPvRKSt9nothrow_t" delete_nothrow(_tag: Nothrow);
+    "_ZdaPvRKSt9nothrow_t" delete_array_nothrow(_tag: Nothrow);
+    "_ZdlPvSt11align_val_t" delete_aligned(_align: usize);
+    "_ZdaPvSt11align_val_t" delete_array_aligned(_align: usize);
+    "_ZdlPvSt11align_val_tRKSt9nothrow_t" delete_aligned_nothrow(_align: usize, _tag: Nothrow);
+    "_ZdaPvSt11align_val_tRKSt9nothrow_t" delete_array_aligned_nothrow(_align: usize, _tag: Nothrow);
+    "_ZdlPvm" delete_sized(_size: usize);
+    "_ZdaPvm" delete_array_sized(_size: usize);
+    "_ZdlPvmSt11align_val_t" delete_sized_aligned(_size: usize, _align: usize);
+    "_ZdaPvmSt11align_val_t" delete_array_sized_aligned(_size: usize, _align: usize);
 }

@@ -15,7 +15,9 @@ struct Summary {
     arena: usize,
     /// Mapped for blocks that have one of their own.
     huge: usize,
-    /// Of `arena`, held by the program.
+    /// How many of these.
+    huge_blocks: usize,
+    /// Of `arena`, held by the program or cached for it.
     used: usize,
     /// Of `arena`, kept for later.
     free: usize,
@@ -27,6 +29,7 @@ impl Summary {
         Self {
             arena: stats.mapped_bytes.saturating_sub(stats.huge_bytes),
             huge: stats.huge_bytes,
+            huge_blocks: stats.huge_blocks,
             used: stats.in_use_bytes.saturating_sub(stats.huge_bytes),
             free: stats.cached_bytes,
         }
@@ -34,14 +37,13 @@ impl Summary {
 }
 
 /// `mallinfo2(3)`. Bytes in use are `uordblks + hblkhd`.
-#[unsafe(no_mangle)]
-pub extern "C" fn mallinfo2() -> libc::mallinfo2 {
+pub fn mallinfo2() -> libc::mallinfo2 {
     let summary = Summary::read();
     libc::mallinfo2 {
         arena: summary.arena,
         ordblks: 0,
         smblks: 0,
-        hblks: 0,
+        hblks: summary.huge_blocks,
         hblkhd: summary.huge,
         usmblks: 0,
         fsmblks: 0,
@@ -53,15 +55,14 @@ pub extern "C" fn mallinfo2() -> libc::mallinfo2 {
 
 /// `mallinfo(3)`: the same in `int`s. What does not fit reads as the largest, where glibc's wraps
 /// round to anything.
-#[unsafe(no_mangle)]
-pub extern "C" fn mallinfo() -> libc::mallinfo {
+pub fn mallinfo() -> libc::mallinfo {
     let summary = Summary::read();
     let int = |bytes: usize| c_int::try_from(bytes).unwrap_or(c_int::MAX);
     libc::mallinfo {
         arena: int(summary.arena),
         ordblks: 0,
         smblks: 0,
-        hblks: 0,
+        hblks: int(summary.huge_blocks),
         hblkhd: int(summary.huge),
         usmblks: 0,
         fsmblks: 0,
@@ -76,8 +77,7 @@ pub extern "C" fn mallinfo() -> libc::mallinfo {
 /// Advice on how glibc lays out its heap (thresholds, numbers of arenas) is accepted and has
 /// nothing to change here: programs that give it take a refusal for an error. A request for
 /// behaviour, which is `M_PERTURB`, and anything unknown is refused.
-#[unsafe(no_mangle)]
-pub extern "C" fn mallopt(parameter: c_int, _value: c_int) -> c_int {
+pub fn mallopt(parameter: c_int, _value: c_int) -> c_int {
     const ADVICE: [c_int; 8] = [
         libc::M_MXFAST,
         libc::M_TRIM_THRESHOLD,
@@ -92,10 +92,9 @@ pub extern "C" fn mallopt(parameter: c_int, _value: c_int) -> c_int {
 }
 
 /// `malloc_stats(3)`: the statistics on standard error, as text.
-#[unsafe(no_mangle)]
-pub extern "C" fn malloc_stats() {
+pub fn malloc_stats() {
     // The function has no way to say that standard error could not be written.
-    let _ = hak::hak_stats_print(libc::STDERR_FILENO);
+    let _ = hak::print_stats(libc::STDERR_FILENO);
 }
 
 /// `malloc_info(3)`: a short XML report to a stream, with glibc's element names. 0, or -1 with
@@ -103,14 +102,13 @@ pub extern "C" fn malloc_stats() {
 ///
 /// # Safety
 /// `stream` is an open stream of the C library.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn malloc_info(options: c_int, stream: *mut libc::FILE) -> c_int {
+pub unsafe fn malloc_info(options: c_int, stream: *mut libc::FILE) -> c_int {
     if options != 0 || stream.is_null() {
         errno::set(libc::EINVAL);
         return -1;
     }
     // Read and put together first: the stream allocates its buffer.
-    let Summary { arena, huge, used, free } = Summary::read();
+    let Summary { arena, huge, huge_blocks, used, free } = Summary::read();
     let mut text = [0; 1024];
     let mut buffer = Buffer::new(&mut text);
     // A buffer counts what does not fit and takes everything.
@@ -123,7 +121,7 @@ pub unsafe extern "C" fn malloc_info(options: c_int, stream: *mut libc::FILE) ->
          <system type=\"current\" size=\"{arena}\"/>\n\
          </heap>\n\
          <total type=\"rest\" size=\"{free}\"/>\n\
-         <total type=\"mmap\" size=\"{huge}\"/>\n\
+         <total type=\"mmap\" count=\"{huge_blocks}\" size=\"{huge}\"/>\n\
          <system type=\"current\" size=\"{system}\"/>\n\
          <aspace type=\"total\" size=\"{system}\"/>\n\
          </malloc>\n",

@@ -139,6 +139,7 @@ static void test_mallinfo(void) {
     CHECK(during.arena + during.hblkhd >= HELD);
     CHECK((size_t)old.uordblks + (size_t)old.hblkhd >= HELD);
     for (int i = 0; i < 32; i++) free(block[i]);
+    malloc_trim(0); /* what hakmem's caches hold counts as used */
     struct mallinfo2 after = mallinfo2();
     CHECK(after.uordblks + after.hblkhd + HELD / 2 <= used_during);
 }

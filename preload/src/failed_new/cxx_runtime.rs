@@ -79,11 +79,9 @@ pub extern "C" fn current_handler() -> Handler {
 /// None beyond the C contract of the assembly that calls it.
 pub unsafe extern "C" fn try_again(size: usize, align: usize) -> *mut u8 {
     if align == 0 {
-        // SAFETY: any size is allowed.
-        unsafe { raw::malloc(size) }
+        raw::malloc(size)
     } else if align.is_power_of_two() {
-        // SAFETY: the alignment is a power of two; any size is allowed.
-        unsafe { raw::aligned_alloc(align, size) }
+        raw::aligned_alloc(align, size)
     } else {
         null_mut()
     }

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, OpKind};
 use object::elf::DynamicTag;
 use object::read::elf::{Dyn as _, ElfFile64, ProgramHeader as _};
-use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, elf};
+use object::{
+    Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, ObjectSymbolTable as _, elf,
+};
 
 use crate::common::library;
 
@@ -160,6 +162,21 @@ fn only_the_c_library_is_needed() {
     }
 }
 
+/// An exported name can be taken over by the program or by another library: a call of our own
+/// that went through it would end up on another heap.
+#[test]
+fn the_library_does_not_call_itself_through_the_loader() {
+    let library = Library::load();
+    let file = library.file();
+    let symbols = file.dynamic_symbol_table().expect("a dynamic symbol table");
+    for (place, relocation) in file.dynamic_relocations().into_iter().flatten() {
+        let object::RelocationTarget::Symbol(index) = relocation.target() else { continue };
+        let symbol = symbols.symbol_by_index(index).expect("a symbol");
+        let name = symbol.name().expect("a readable name");
+        assert!(symbol.is_undefined(), "the slot at {place:#x} is filled with any {name}");
+    }
+}
+
 #[test]
 fn the_c_library_need_not_be_newer_than_2_34() {
     let library = Library::load();
@@ -229,38 +246,76 @@ fn destination(instruction: &Instruction, slots: &BTreeMap<u64, u64>) -> Option<
     }
 }
 
+/// The functions of the library by address, with their size, and the slots of its GOT.
+struct Code {
+    functions: BTreeMap<u64, u64>,
+    slots: BTreeMap<u64, u64>,
+    text: Vec<u8>,
+    text_at: u64,
+}
+
+impl Code {
+    fn of(file: &File<'_>) -> Self {
+        let text = file.section_by_name(".text").expect("code");
+        Self {
+            functions: file.symbols().map(|symbol| (symbol.address(), symbol.size())).collect(),
+            slots: file
+                .dynamic_relocations()
+                .into_iter()
+                .flatten()
+                .map(|(place, relocation)| (place, relocation.addend().cast_unsigned()))
+                .collect(),
+            text: text.data().expect("readable").to_vec(),
+            text_at: text.address(),
+        }
+    }
+
+    /// Where the function at `address` jumps to, and what it calls; only what lies outside it.
+    fn exits(&self, address: u64) -> (Vec<u64>, Vec<u64>) {
+        let size = self.functions.get(&address).copied().unwrap_or(0);
+        let start = usize::try_from(address - self.text_at).expect("in the code");
+        let end = start + usize::try_from(size).expect("a small function");
+        let (mut jumps, mut calls) = (Vec::new(), Vec::new());
+        let decoder = Decoder::with_ip(64, &self.text[start..end], address, DecoderOptions::NONE);
+        for instruction in decoder {
+            let Some(to) = destination(&instruction, &self.slots) else { continue };
+            match instruction.flow_control() {
+                FlowControl::Call | FlowControl::IndirectCall => calls.push(to),
+                FlowControl::Next => {}
+                _ if (address..address + size).contains(&to) => {}
+                _ => jumps.push(to),
+            }
+        }
+        (jumps, calls)
+    }
+}
+
 #[test]
 fn a_failed_new_is_reached_by_jumps_only() {
     let library = Library::load();
     let file = library.file();
-    let functions: BTreeMap<&str, (u64, u64)> = file
-        .symbols()
-        .filter_map(|symbol| Some((symbol.name().ok()?, (symbol.address(), symbol.size()))))
-        .collect();
-    let slots: BTreeMap<u64, u64> = file
-        .dynamic_relocations()
-        .into_iter()
-        .flatten()
-        .map(|(place, relocation)| (place, relocation.addend().cast_unsigned()))
-        .collect();
-    let failed: Vec<u64> = ["hakmem_failed_new", "hakmem_failed_new_nothrow"]
-        .iter()
-        .map(|name| functions.get(name).expect("both exist").0)
-        .collect();
-    let text = file.section_by_name(".text").expect("code");
+    let code = Code::of(&file);
+    let address = |name: &str| {
+        let found = file.symbols().find(|symbol| symbol.name() == Ok(name));
+        found.unwrap_or_else(|| panic!("{name} is missing")).address()
+    };
     for name in EXPORTS.iter().filter(|name| name.starts_with("_Zn")) {
-        let &(address, size) = functions.get(name).expect("exported");
-        let code = text.data_range(address, size).expect("readable").expect("in the code");
-        let mut jumps = 0;
-        for instruction in Decoder::with_ip(64, code, address, DecoderOptions::NONE) {
-            let leads = destination(&instruction, &slots).is_some_and(|to| failed.contains(&to));
-            match instruction.flow_control() {
-                FlowControl::Call | FlowControl::IndirectCall => {
-                    assert!(!leads, "{name} calls the failure path and stays on the stack");
-                }
-                _ => jumps += usize::from(leads),
+        let failed = if name.ends_with("nothrow_t") {
+            address("hakmem_failed_new_nothrow")
+        } else {
+            address("hakmem_failed_new")
+        };
+        // What the operator becomes by jumps, all the way: those frames are gone when it throws.
+        let (mut reached, mut open) = (BTreeSet::new(), vec![address(name)]);
+        while let Some(function) = open.pop() {
+            if function == failed || !reached.insert(function) {
+                continue;
             }
+            let (jumps, calls) = code.exits(function);
+            assert!(!calls.contains(&failed), "{name} is still on the stack when it throws");
+            open.extend(jumps);
         }
-        assert!(jumps > 0, "{name} does not lead to the failure path");
+        let arrives = reached.iter().any(|&function| code.exits(function).0.contains(&failed));
+        assert!(arrives, "{name} does not lead to the failure path");
     }
 }

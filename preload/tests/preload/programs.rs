@@ -121,7 +121,7 @@ fn a_refusal_by_the_system_is_enomem_and_passes() {
 
 #[test]
 fn a_small_address_space_is_enough_to_start() {
-    for mebibytes in ["24", "64", "200", "700", "1500", "5000"] {
+    for mebibytes in ["32", "64", "200", "700", "1500", "5000"] {
         check("limit_start.c", &[OsStr::new(mebibytes)]);
     }
 }
