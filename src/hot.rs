@@ -92,17 +92,16 @@ pub(crate) unsafe fn free(block: *mut u8) {
 /// Frees a block whose class the caller knows.
 ///
 /// # Safety
-/// As for `free`; `class` is the block's.
+/// As for `free`; the block is not null, and `class` is its class.
 #[inline(always)]
 pub(crate) unsafe fn free_class(block: *mut u8, class: usize) {
     push(heap(), class, block);
 }
 
-/// Frees a block of a known size with natural alignment. A null goes into the magazine like a
-/// block; whoever finds it there drops it.
+/// Frees a block of a known size with natural alignment.
 ///
 /// # Safety
-/// As for `free`; `malloc(size)` returned the block.
+/// As for `free`; the block is not null, and `malloc(size)` returned it.
 #[inline(always)]
 pub(crate) unsafe fn free_sized(block: *mut u8, size: usize) {
     if size > TINY_MAX {

@@ -34,10 +34,11 @@ pub unsafe fn free(block: *mut u8) {
     unsafe { hot::free(block) }
 }
 
-/// Frees a block of known size: no look at the address is needed. Null is ignored.
+/// Frees a block of known size: no look at the address is needed.
 ///
 /// # Safety
-/// As for [`free`], and `malloc(size)` (not `realloc`, not an aligned call) returned the block.
+/// As for [`free`], but `block` is not null, and `malloc(size)` (not `realloc`, not an aligned call)
+/// returned it.
 #[inline(always)]
 pub unsafe fn free_sized(block: *mut u8, size: usize) {
     // SAFETY: as the caller promised.
@@ -47,7 +48,7 @@ pub unsafe fn free_sized(block: *mut u8, size: usize) {
 /// Frees a block of known size and alignment.
 ///
 /// # Safety
-/// As for [`free`], and `aligned_alloc(align, size)` returned the block.
+/// As for [`free`], but `block` is not null, and `aligned_alloc(align, size)` returned it.
 #[inline]
 pub unsafe fn free_sized_aligned(block: *mut u8, align: usize, size: usize) {
     let class = class::aligned_class(size, align);

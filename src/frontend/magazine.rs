@@ -236,19 +236,6 @@ impl UnifiedCache {
         grown
     }
 
-    /// Drops nulls from the top: `operator delete(nullptr, n)` is legal and pushes one. True if a
-    /// block lies below them, so that no refill is needed.
-    pub(crate) fn drop_nulls(&mut self, class: usize) -> bool {
-        let mut level = self.level(class);
-        let storage = self.state(class).storage;
-        // SAFETY: slots 1..=level are in use.
-        while level != 0 && unsafe { (*storage.add(level)).is_null() } {
-            level -= 1;
-            self.top(class).store(storage.wrapping_add(1 + level), Ordering::Relaxed);
-        }
-        level != 0
-    }
-
     /// The magazine is empty and a refill is coming: where it writes (downwards from the pointer),
     /// and how many blocks to bring. `None`: no storage can be had.
     pub(crate) fn begin_refill(&mut self, class: usize) -> Option<(*mut Slot, usize)> {

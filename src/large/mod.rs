@@ -41,9 +41,14 @@ pub(crate) fn alloc(slots: &mut Slots, size: usize, align: usize) -> Option<Bloc
         return None;
     }
     if size <= THRESHOLD.load(Ordering::Relaxed) && align <= SUPERSLAB {
-        alloc_run(slots, size, align)
-    } else {
-        alloc_span(slots, size, align)
+        return alloc_run(slots, size, align);
+    }
+    match alloc_span(slots, size, align) {
+        // No address space left for a new mapping: perhaps what the arenas have is free.
+        None if size <= arena::MAX_RUN * GRANULE && align <= SUPERSLAB => {
+            alloc_run(slots, size, align)
+        }
+        block => block,
     }
 }
 
@@ -163,6 +168,8 @@ pub(crate) fn resize_span(at: *mut u8, size: usize) -> Option<NonNull<u8>> {
     if bytes <= span.bytes && bytes >= span.bytes - span.bytes / 4 {
         return NonNull::new(at);
     }
+    // What grows once will grow again: address space for an eighth more costs nothing.
+    let bytes = if bytes > span.bytes { align_up(bytes + bytes / 8, os::PAGE)? } else { bytes };
     // Out of the table first: once the mapping has moved, its old address may be anyone's.
     let span = spans::remove(at)?;
     let (moved, now) = match os::remap(at, span.bytes, bytes, true) {

@@ -3,7 +3,7 @@
 use crate::base::sync::{AtomicU64, Ordering};
 use crate::large::{big_cache, thermal};
 use crate::os;
-use crate::policy::diet;
+use crate::policy::{config, diet};
 use crate::segment::arena;
 use crate::thread::{heap::Heap, park};
 
@@ -24,6 +24,8 @@ pub(crate) fn tick(heap: &mut Heap) {
 
 #[cold]
 fn tick_now(heap: &mut Heap, now: u64) {
+    // A process whose first allocation came before the C library was ready.
+    config::load_environment();
     heap.decay(now);
     let last = LAST.load(Ordering::Relaxed);
     if now.wrapping_sub(last) < u64::from(period())
@@ -58,11 +60,11 @@ fn process_tick(now: u64) {
 
 /// Returns everything to the system that nobody uses: this heap's caches, those of parked heaps,
 /// free pages inside slabs, cached large blocks, free runs. Gives the bytes returned.
-pub(crate) fn release_all(heap: Option<&mut Heap>) -> usize {
+pub(crate) fn release_all(mut heap: Option<&mut Heap>) -> usize {
     let mut returned = 0;
-    if let Some(heap) = heap {
+    // All magazines first: what one heap has cached may be another's, and comes home here.
+    if let Some(heap) = heap.as_deref_mut() {
         heap.drain();
-        returned += heap.bins.sweep(false);
     }
     // Parked heaps, each once: purged ones go to the front of the lot marked as such.
     while let Some(parked) = park::take_if(|at| at != u64::MAX) {
@@ -72,6 +74,9 @@ pub(crate) fn release_all(heap: Option<&mut Heap>) -> usize {
             returned += (*parked).bins.sweep(false);
             park::park(parked, true);
         }
+    }
+    if let Some(heap) = heap {
+        returned += heap.bins.sweep(false);
     }
     big_cache::age(os::now_ms() as u32, true);
     returned + arena::purge(0, os::discard)

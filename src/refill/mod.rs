@@ -125,11 +125,6 @@ impl Bins {
         while at < count {
             // SAFETY: at < count.
             let block = unsafe { *blocks.add(at) };
-            if block.is_null() {
-                // `operator delete(nullptr, n)`.
-                at += 1;
-                continue;
-            }
             let slab_ptr = registry::run_of(block);
             // SAFETY: a run with a block that is not home yet is alive.
             let Some(slab) = (unsafe { slab_ptr.as_ref() }) else {
@@ -202,7 +197,7 @@ impl Bins {
                 let class = (*slab).class as usize;
                 match (*slab).drain_popped() {
                     Ok(count) => blocks += count,
-                    Err(wrong) => misuse::bad_block((*slab).base, class, wrong),
+                    Err(block) => misuse::bad_block(block, class, Misuse::DoubleFree),
                 }
                 self.settle(class, slab);
                 slab = next;
@@ -223,9 +218,9 @@ impl Bins {
                 let current = (*lists).current;
                 (*lists).each(|slab| {
                     if !(*slab).is_pending()
-                        && let Err(wrong) = (*slab).drain_bits()
+                        && let Err(block) = (*slab).drain_bits()
                     {
-                        misuse::bad_block((*slab).base, class, wrong);
+                        misuse::bad_block(block, class, Misuse::DoubleFree);
                     }
                     if slab != current && (*slab).all_home() && !(*slab).is_pending() {
                         (*lists).unlink(slab);

@@ -352,14 +352,16 @@ impl Slab {
     }
 
     /// Clears `pending` (the slab has been popped) and moves all remote blocks to the local bitmap.
-    pub(crate) fn drain_popped(&self) -> Result<usize, Misuse> {
+    /// The error is a block that was free already.
+    pub(crate) fn drain_popped(&self) -> Result<usize, *mut u8> {
         // AcqRel: cleared before the bits are taken, so that later bits find it clear.
         self.pending.swap(false, Ordering::AcqRel);
         self.drain_bits()
     }
 
-    /// Moves all remote blocks to the local bitmap. The caller owns the slab.
-    pub(crate) fn drain_bits(&self) -> Result<usize, Misuse> {
+    /// Moves all remote blocks to the local bitmap. The caller owns the slab. The error is a block
+    /// that was free already.
+    pub(crate) fn drain_bits(&self) -> Result<usize, *mut u8> {
         let mut moved = 0;
         for word in 0..self.info().words() {
             let remote = self.remote(word);
@@ -371,7 +373,8 @@ impl Slab {
             let cell = self.local(word);
             let before = cell.get();
             if before & bits != 0 {
-                return Err(Misuse::DoubleFree);
+                let index = word * 64 + (before & bits).trailing_zeros() as usize;
+                return Err(self.base.wrapping_add(index * self.info().size as usize));
             }
             cell.set(before | bits);
             moved += bits.count_ones();
@@ -614,7 +617,7 @@ mod tests {
         assert!(!slab.is_pending());
         assert_eq!(slab.free.get(), 3);
         assert_eq!(slab.put_remote(0, 0b1), 0);
-        assert_eq!(slab.drain_bits(), Err(Misuse::DoubleFree));
+        assert_eq!(slab.drain_bits(), Err(slab.base));
     }
 
     #[test]

@@ -67,9 +67,6 @@ impl Heap {
 
     /// Brings a batch of `class` in and takes one block of it. Null: out of memory.
     pub(crate) fn refill(&mut self, class: usize) -> *mut u8 {
-        if self.cache.drop_nulls(class) {
-            return self.cache.pop(class);
-        }
         let started = self.tally.start();
         let Some((end, batch)) = self.cache.begin_refill(class) else {
             return self.refill_one(class);
