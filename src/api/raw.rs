@@ -5,6 +5,7 @@
 //! None of these functions panics or unwinds.
 
 use crate::class::{self, CLASSES, MID_MAX, TINY_MAX};
+use crate::segment::registry;
 use crate::{cold, hot, lifecycle, os, thread::tls};
 
 /// A block of at least `size` bytes, aligned to 16 (to 8 if `size` is below 16). `size` 0 gives a
@@ -117,22 +118,17 @@ pub unsafe fn realloc(block: *mut u8, size: usize) -> *mut u8 {
     if block.is_null() {
         return malloc(size);
     }
-    let have = match cold::kind_of(block, "realloc") {
-        cold::Kind::Slab(class) => {
-            let have = CLASSES.get(class).map_or(0, |info| info.size as usize);
-            // In place unless more than half of it would lie idle.
-            if size <= have && (size > have / 2 || have <= 32) {
-                return block;
-            }
-            have
+    let class = registry::class_at(block);
+    let have = CLASSES.get(class).map_or(0, |info| info.size as usize);
+    if class != 0 {
+        // In place unless more than half of it would lie idle.
+        if size <= have && (size > have / 2 || have <= 32) {
+            return block;
         }
-        _ => {
-            if let Some(same) = cold::resize_large(block, size) {
-                return same;
-            }
-            cold::usable_size(block)
-        }
-    };
+    } else if let Some(same) = cold::resize_large(block, size) {
+        return same;
+    }
+    let have = if class != 0 { have } else { cold::usable_size(block) };
     let to = malloc(size);
     if to.is_null() {
         return to;
@@ -153,7 +149,11 @@ pub unsafe fn realloc(block: *mut u8, size: usize) -> *mut u8 {
 #[inline]
 #[must_use]
 pub unsafe fn usable_size(block: *const u8) -> usize {
-    if block.is_null() { 0 } else { cold::usable_size(block) }
+    match registry::class_at(block) {
+        0 if block.is_null() => 0,
+        0 => cold::usable_size(block),
+        class => CLASSES.get(class).map_or(0, |info| info.size as usize),
+    }
 }
 
 /// Whether `at` lies in memory of this heap (in use or not). Safe for any value.

@@ -11,7 +11,9 @@
 //! path.
 //!
 //! Capacity grows by slow start: it doubles when an overflow follows a refill or the other way
-//! round, within a budget per class and per heap, and halves when a class has been idle.
+//! round, within a budget per class and per heap, and halves when a class has been idle. Refills
+//! (or overflows) alone, as in a thread that only allocates (or only frees), double it up to a
+//! smaller bound: they want larger batches, not a larger cache.
 //!
 //! Invariant: storage[1..top] holds distinct blocks of the class; nobody else has them.
 
@@ -68,6 +70,9 @@ pub(crate) struct UnifiedCache {
     /// Bytes of blocks that the capacities above their start add up to.
     grown_bytes: usize,
 }
+
+/// Bytes of blocks up to which one-sided traffic grows a magazine.
+const BATCH_BYTES: usize = 16 << 10;
 
 /// Bytes by which all magazines of a heap together may grow beyond their start.
 pub(crate) static GROWTH_BUDGET: crate::base::sync::AtomicUsize =
@@ -218,6 +223,12 @@ impl UnifiedCache {
         ((start >> shift).max(1), (most >> shift).max(1))
     }
 
+    /// Whether one-sided traffic may still double the capacity.
+    fn below_batch_bound(&mut self, class: usize) -> bool {
+        let size = CLASSES.get(class).map_or(0, |info| info.size as usize);
+        2 * self.state(class).capacity as usize * size <= BATCH_BYTES
+    }
+
     /// Doubles the capacity if the budgets allow it.
     fn grow(&mut self, class: usize) -> bool {
         let Some(info) = CLASSES.get(class) else { return false };
@@ -245,9 +256,10 @@ impl UnifiedCache {
         }
         let state = self.state(class);
         let alternates = state.last == Event::Overflow;
+        let again = state.last == Event::Refill;
         state.last = Event::Refill;
         state.active = true;
-        if alternates {
+        if alternates || (again && self.below_batch_bound(class)) {
             self.grow(class);
         }
         let state = self.state(class);
@@ -288,7 +300,7 @@ impl UnifiedCache {
         let alternates = state.last == Event::Refill;
         state.last = Event::Overflow;
         state.active = true;
-        if alternates && self.grow(class) {
+        if (alternates || self.below_batch_bound(class)) && self.grow(class) {
             return None;
         }
         let count = self.level(class).div_ceil(2);
@@ -359,20 +371,34 @@ mod tests {
     #[test]
     fn last_in_first_out_and_oldest_half_leaves() {
         let mut cache = std::boxed::Box::new(UnifiedCache::new());
-        assert!(cache.begin_overflow(4).is_none());
-        let capacity = CLASSES[4].magazine_start as usize;
+        // Large enough that one-sided traffic does not grow it.
+        let class = class::FIRST_MID - 1;
+        assert!(cache.begin_overflow(class).is_none());
+        let capacity = CLASSES[class].magazine_start as usize;
         for n in 0..capacity {
-            assert!(cache.push(4, fake(n)));
+            assert!(cache.push(class, fake(n)));
         }
-        assert!(!cache.push(4, fake(capacity)));
-        let (oldest, count) = cache.begin_overflow(4).unwrap();
+        assert!(!cache.push(class, fake(capacity)));
+        let (oldest, count) = cache.begin_overflow(class).unwrap();
         assert_eq!(count, capacity / 2);
         assert_eq!(unsafe { *oldest }, fake(0));
-        cache.end_overflow(4, count);
+        cache.end_overflow(class, count);
         for n in (count..capacity).rev() {
-            assert_eq!(cache.pop(4), fake(n));
+            assert_eq!(cache.pop(class), fake(n));
         }
-        assert!(cache.pop(4).is_null());
+        assert!(cache.pop(class).is_null());
+    }
+
+    #[test]
+    fn one_sided_traffic_grows_only_to_the_batch_bound() {
+        let mut cache = std::boxed::Box::new(UnifiedCache::new());
+        let class = class::class_of(64);
+        for _ in 0..20 {
+            let (_, batch) = cache.begin_refill(class).unwrap();
+            unsafe { cache.end_refill(class, batch, 0) };
+        }
+        let bytes = cache.states[class].capacity as usize * 64;
+        assert!(bytes > BATCH_BYTES / 2 && bytes <= BATCH_BYTES + 64);
     }
 
     #[test]
