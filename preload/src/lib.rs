@@ -14,6 +14,7 @@
 //! | [`extras`] | what glibc adds: `memalign`, `pvalloc`, `malloc_usable_size`, `malloc_trim`, ... |
 //! | [`reports`] | what glibc adds to look inside: `mallinfo2`, `malloc_stats`, `malloc_info`, `mallopt` |
 //! | [`operators`] | every C++ `operator new` and `operator delete` |
+//! | [`replaced`] | the operators that the program defines itself |
 //! | [`failed_new`] | the new-handler and `std::bad_alloc` |
 //! | [`hak`] | the C interface of the heap itself, `include/hakmem.h` |
 //! | [`output`], [`errno`](mod@errno), [`no_panic`] | printing without allocating; `errno`; the end of panics |
@@ -36,4 +37,5 @@ mod names;
 mod no_panic;
 mod operators;
 mod output;
+mod replaced;
 mod reports;

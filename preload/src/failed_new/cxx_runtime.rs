@@ -14,8 +14,8 @@ use hakmem::raw;
 
 use crate::output::Line;
 
-/// `__gxx_personality_v0`. Read by the unwinder through the frame description of
-/// `failed_new_nothrow`; null means "no handlers in this frame".
+/// `__gxx_personality_v0`. Read by the unwinder through the descriptions of frames that catch;
+/// null means "no handlers in this frame".
 pub static PERSONALITY: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 /// `__cxa_begin_catch`. Called where the personality routine led to it, so it was found too.
 pub static BEGIN_CATCH: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
@@ -52,14 +52,8 @@ fn find(symbol: &CStr) -> *mut c_void {
     null_mut()
 }
 
-/// What `std::get_new_handler` returns, null if there is none or no C++ library.
-///
-/// Prepares the catch clause of `failed_new_nothrow` too.
-pub extern "C" fn current_handler() -> Handler {
-    let get_new_handler = find(c"_ZSt15get_new_handlerv");
-    if get_new_handler.is_null() {
-        return null_mut();
-    }
+/// Fills the cells above, for catch clauses that are about to be needed.
+pub extern "C" fn prepare_catch() {
     if PERSONALITY.load(Ordering::Acquire).is_null() {
         let (begin, end) = (find(c"__cxa_begin_catch"), find(c"__cxa_end_catch"));
         if !begin.is_null() && !end.is_null() {
@@ -67,6 +61,14 @@ pub extern "C" fn current_handler() -> Handler {
             END_CATCH.store(end, Ordering::Relaxed);
             PERSONALITY.store(find(c"__gxx_personality_v0"), Ordering::Release);
         }
+    }
+}
+
+/// What `std::get_new_handler` returns, null if there is none or no C++ library.
+pub extern "C" fn current_handler() -> Handler {
+    let get_new_handler = find(c"_ZSt15get_new_handlerv");
+    if get_new_handler.is_null() {
+        return null_mut();
     }
     // SAFETY: that is the function's type in every C++ library; it is `noexcept`.
     let get_new_handler: extern "C" fn() -> Handler = unsafe { transmute(get_new_handler) };

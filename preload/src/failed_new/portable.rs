@@ -2,13 +2,15 @@
 //! the new-handler is called and the allocation tried again; at the end of that a `nothrow` one
 //! returns null and a throwing one ends the process with a line that says so.
 //!
-//! What is missing is exceptions: a handler that throws ends the process too.
+//! What is missing is exceptions: a handler or an operator of the program that throws ends the
+//! process too.
 
 use core::ffi::c_void;
 use core::mem::transmute;
 use core::ptr::null_mut;
 
 #[path = "cxx_runtime.rs"]
+#[allow(dead_code, reason = "nothing is caught here")]
 mod cxx_runtime;
 
 use cxx_runtime::{current_handler, throw_function, try_again};
@@ -32,6 +34,19 @@ pub unsafe fn failed_new_nothrow(size: usize, align: usize) -> *mut c_void {
         if !block.is_null() {
             return block.cast();
         }
+    }
+}
+
+/// Calls a program's own `operator new` with `size` and `align`.
+///
+/// # Safety
+/// `operator` is such a function.
+pub unsafe fn caught_new(size: usize, align: usize, operator: *mut c_void) -> *mut c_void {
+    // SAFETY: the caller's promise.
+    unsafe {
+        transmute::<*mut c_void, unsafe extern "C" fn(usize, usize) -> *mut c_void>(operator)(
+            size, align,
+        )
     }
 }
 

@@ -103,7 +103,7 @@ pub fn compile(source: &str, kind: Kind) -> Option<PathBuf> {
         "-Wno-use-after-free",
     ]);
     if source.ends_with(".cpp") {
-        command.args(["-std=c++17", "-Wno-mismatched-new-delete"]);
+        command.args(["-std=c++17", "-Wno-mismatched-new-delete", "-Wno-sized-deallocation"]);
     }
     if kind == Kind::Plugin {
         command.args(["-fPIC", "-shared"]);

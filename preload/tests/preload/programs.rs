@@ -44,7 +44,7 @@ fn the_tests_themselves_hold_on_the_system_heap() {
     for source in ["family.c", "extras.c", "threads.c", "stress.c", "limit.c"] {
         run(plain(&program(source)).env("HAKMEM_TEST_SYSTEM", "1")).passed();
     }
-    for source in ["operators.cpp", "bad_alloc.cpp"] {
+    for source in ["operators.cpp", "bad_alloc.cpp", "replaced.cpp"] {
         if let Some(program) = compile(source, Kind::Program) {
             run(plain(&program).env("HAKMEM_TEST_SYSTEM", "1")).passed();
         }
@@ -59,6 +59,11 @@ fn every_cxx_operator_allocates_and_frees() {
 #[test]
 fn a_failed_new_calls_the_handler_and_throws() {
     check_cxx("bad_alloc.cpp");
+}
+
+#[test]
+fn replaced_operators_are_forwarded_to() {
+    check_cxx("replaced.cpp");
 }
 
 #[test]
