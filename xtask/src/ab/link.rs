@@ -9,7 +9,7 @@ use crate::shared::command;
 use anyhow::{Context, Result, bail};
 use object::{Object, ObjectSymbol, SymbolKind};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -130,6 +130,14 @@ pub fn addresses(program: &Path) -> Result<BTreeMap<String, u64>> {
         bail!("{} has no symbol table; `strip` in the release profile must be off", program.display());
     }
     Ok(found)
+}
+
+/// All names that a linked program defines, functions and data.
+pub fn symbols(program: &Path) -> Result<BTreeSet<String>> {
+    let bytes = std::fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+    let file = object::File::parse(&*bytes).with_context(|| format!("{} is no program", program.display()))?;
+    let defined = file.symbols().filter(|symbol| symbol.is_definition());
+    Ok(defined.filter_map(|symbol| Some(symbol.name().ok()?.to_owned())).collect())
 }
 
 /// Splits rustc's printout, in which every word is quoted as Rust quotes strings, and leading

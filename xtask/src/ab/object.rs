@@ -12,6 +12,7 @@ use object::{
     Architecture, Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionFlags, SectionIndex,
     SymbolKind,
 };
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -156,6 +157,7 @@ enum Target {
 }
 
 struct Section<'a> {
+    index: SectionIndex,
     name: String,
     data: &'a [u8],
     size: u64,
@@ -169,6 +171,8 @@ struct Section<'a> {
 /// One object, ready for looking up what a reference means.
 struct Image<'a> {
     sections: HashMap<SectionIndex, Section<'a>>,
+    /// What was digested before: tables point to tables.
+    digests: RefCell<HashMap<(SectionIndex, u64, u64, u32), u128>>,
 }
 
 const SHF_MERGE: u64 = 0x10;
@@ -208,6 +212,7 @@ impl<'a> Image<'a> {
             sections.insert(
                 section.index(),
                 Section {
+                    index: section.index(),
                     name: section.name()?.to_owned(),
                     data: section.data().unwrap_or(&[]),
                     size: section.size(),
@@ -223,7 +228,7 @@ impl<'a> Image<'a> {
                 section.symbols.push((start, start + symbol.size(), symbol.name()?.to_owned()));
             }
         }
-        Ok(Image { sections })
+        Ok(Image { sections, digests: RefCell::default() })
     }
 
     /// The instructions of `size` bytes at `start` in `section`.
@@ -299,21 +304,28 @@ impl<'a> Image<'a> {
 
     /// A digest of bytes and of what their relocations point to, down to a depth no real table has.
     fn digest(&self, section: &Section<'a>, start: u64, size: u64, depth: u32) -> u128 {
+        let key = (section.index, start, size, depth);
+        if let Some(known) = self.digests.borrow().get(&key) {
+            return *known;
+        }
         let end = start.saturating_add(size);
-        let mut text = format!("{size}:");
-        if let Some(bytes) = section.data.get(start as usize..end.min(section.data.len() as u64) as usize) {
-            bytes.iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
-        }
+        let mut halves = [DefaultHasher::new(), DefaultHasher::new()];
+        let mut add = |bytes: &[u8]| halves.iter_mut().for_each(|half| bytes.hash(half));
+        add(&size.to_le_bytes());
+        add(section.data.get(start as usize..end.min(section.data.len() as u64) as usize).unwrap_or(&[]));
         for (at, reloc) in section.relocs.range(start..end) {
-            let label = if depth < 6 { self.label(&reloc.target, reloc.addend, depth + 1).0 } else { plain_name(&section.name) };
-            text.push_str(&format!(" {}:{}:{label}", at - start, reloc.kind));
+            let deep = depth >= 6;
+            let label = if deep { plain_name(&section.name) } else { self.label(&reloc.target, reloc.addend, depth + 1).0 };
+            add(&(at - start).to_le_bytes());
+            add(&reloc.kind.to_le_bytes());
+            add(label.as_bytes());
         }
-        let half = |salt: u8| {
-            let mut hasher = DefaultHasher::new();
-            (salt, &text).hash(&mut hasher);
-            u128::from(hasher.finish())
-        };
-        half(0) << 64 | half(1)
+        // Two halves of one function would be equal but for this.
+        halves[1].write_u8(1);
+        let [high, low] = halves.map(|half| u128::from(half.finish()));
+        let digest = high << 64 | low;
+        self.digests.borrow_mut().insert(key, digest);
+        digest
     }
 }
 

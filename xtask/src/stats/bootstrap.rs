@@ -48,12 +48,17 @@ pub struct Bootstrap {
 impl Bootstrap {
     /// Resamples `values` [`RESAMPLES`] times. `None` for fewer than two values.
     pub fn new(values: &[f64], rng: &mut impl Rng) -> Option<Bootstrap> {
+        Bootstrap::resample(values, RESAMPLES, rng)
+    }
+
+    /// Resamples `values` `resamples` times. `None` for fewer than two values.
+    pub fn resample(values: &[f64], resamples: usize, rng: &mut impl Rng) -> Option<Bootstrap> {
         if values.len() < 2 {
             return None;
         }
         let values = sorted(values);
         let mut counts = vec![0u32; values.len()];
-        let replicates = (0..RESAMPLES)
+        let replicates = (0..resamples)
             .map(|_| {
                 counts.fill(0);
                 for _ in 0..values.len() {

@@ -1,0 +1,266 @@
+//! The measurement: layout after layout, both arms and two controls in each.
+//!
+//! A layout is one seed: both arms linked with their functions in the order it stands for. In it,
+//! each scenario is one block: a warm-up of every program, then every program twice, in a random
+//! order and that order backwards, so that a drift falls on all alike.
+//!
+//! Two controls ride along. `control` is the arm without the gate, linked with a seed of its own:
+//! what two links of the same code differ by is what the verdict's noise is made of. `slow` is that
+//! same program doing 1 % more of the work: what a true difference must look like.
+
+use super::arms::Arm;
+use super::process::{self, Conditions, Ran};
+use super::scenario::Fitted;
+use anyhow::{Context, Result, bail};
+use rand::{Rng, RngExt, seq::SliceRandom};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// The injected slowdown, in thousandths.
+pub const SLOWDOWN_PERMILLE: u64 = 10;
+
+/// Who takes part in a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Out,
+    With,
+    Control,
+    Slow,
+}
+
+const ROLES: [Role; 4] = [Role::Out, Role::With, Role::Control, Role::Slow];
+
+/// One scenario in one layout: the raw samples.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Block {
+    /// Which layout, counted from 0.
+    pub layout: usize,
+    /// The seed of both arms' layout.
+    pub seed: u32,
+    /// The seed of the control's.
+    pub control_seed: u32,
+    /// The order of the eight processes: o(ut), w(ith), c(ontrol), s(low).
+    pub order: String,
+    /// Bytes of environment.
+    pub padding: usize,
+    /// Nanoseconds, two runs each: the arm without the gate,
+    pub out: [u64; 2],
+    /// the arm with it,
+    pub with: [u64; 2],
+    /// the second link of the arm without it,
+    pub control: [u64; 2],
+    /// and that link with 1 % more work.
+    pub slow: [u64; 2],
+    /// Highest resident memory, KiB, of the arms without and with the gate.
+    pub peak_kib: (u64, u64),
+    /// Resident memory at the end, KiB, likewise.
+    pub rss_kib: (u64, u64),
+    /// Milliseconds that the hypervisor took during the block.
+    pub stolen_ms: u64,
+    /// How often a process lost its processor during the block.
+    pub preempted: i64,
+    /// The share of the work's wall time in which it did not run.
+    pub off_processor: f64,
+    /// The load average at the end.
+    pub load: f64,
+    /// Why the block does not count, if it does not.
+    pub dropped: Option<String>,
+}
+
+impl Block {
+    /// Logarithm of a ratio of mean times, in per cent: positive if `time` took longer than the
+    /// arm without the gate.
+    fn excess(&self, time: &[u64; 2]) -> f64 {
+        let log = |pair: &[u64; 2]| pair.iter().map(|ns| (*ns as f64).ln()).sum::<f64>() / 2.0;
+        (log(time) - log(&self.out)) * 100.0
+    }
+
+    /// The arm with the gate against the one without.
+    pub fn effect(&self) -> f64 {
+        self.excess(&self.with)
+    }
+
+    /// The same code in another layout against the arm without the gate.
+    pub fn control_effect(&self) -> f64 {
+        self.excess(&self.control)
+    }
+
+    /// The injected slowdown against the arm without the gate.
+    pub fn slow_effect(&self) -> f64 {
+        self.excess(&self.slow)
+    }
+}
+
+/// The programs of one layout, below one folder; their paths are equally long, as a path lies on
+/// the program's stack.
+struct Linked {
+    out: PathBuf,
+    with: PathBuf,
+    control: PathBuf,
+}
+
+/// Everything that stays the same from layout to layout.
+pub struct Bench<'a> {
+    /// The arm without the gate, and the one with it.
+    pub arms: (&'a Arm, &'a Arm),
+    /// The scenarios.
+    pub scenarios: &'a [Fitted],
+    /// The processor for programs of one thread.
+    pub processor: usize,
+    /// Where to link.
+    pub folder: &'a Path,
+    /// The share of a block's time that others may take before it is dropped.
+    pub disturbance: f64,
+}
+
+impl Bench<'_> {
+    /// Measures one layout: a block for each scenario. Stops between blocks after Ctrl-C.
+    pub fn layout(&self, layout: usize, rng: &mut impl Rng) -> Result<Vec<Block>> {
+        let (seed, control_seed) = (rng.random_range(1..u32::MAX - 1), rng.random_range(1..u32::MAX - 1));
+        let linked = self.link(seed, control_seed)?;
+        let mut blocks = Vec::new();
+        for scenario in self.scenarios {
+            if process::interrupted() {
+                break;
+            }
+            blocks.push(self.block(scenario, &linked, (layout, seed, control_seed), rng)?);
+        }
+        Ok(blocks)
+    }
+
+    fn link(&self, seed: u32, control_seed: u32) -> Result<Linked> {
+        let file = |name: &str| self.folder.join(name);
+        let linked = Linked { out: file("o"), with: file("w"), control: file("c") };
+        let (out, with) = (&self.arms.0.linker, &self.arms.1.linker);
+        // Side by side: nothing is being measured now.
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| out.link(&linked.out, Some(seed)).and_then(|()| with.link(&linked.with, Some(seed))));
+            let second = scope.spawn(|| out.link(&linked.control, Some(control_seed)));
+            [first, second].into_iter().try_for_each(|link| link.join().expect("linking does not panic"))
+        })?;
+        Ok(linked)
+    }
+
+    fn block(&self, scenario: &Fitted, linked: &Linked, ids: (usize, u32, u32), rng: &mut impl Rng) -> Result<Block> {
+        let processor = (!scenario.threaded).then_some(self.processor);
+        let conditions = Conditions { processor, padding: rng.random_range(0..4096) };
+        let run = |role: Role, ops: u64| -> Result<Ran> {
+            let (program, slowdown) = match role {
+                Role::Out => (&linked.out, 0),
+                Role::With => (&linked.with, 0),
+                Role::Control => (&linked.control, 0),
+                Role::Slow => (&linked.control, SLOWDOWN_PERMILLE),
+            };
+            process::run(program, &scenario.arguments(ops, slowdown), conditions)
+        };
+        for role in [Role::Out, Role::With, Role::Control] {
+            run(role, (scenario.ops / 8).max(1))?;
+        }
+        let mut order = ROLES;
+        order.shuffle(rng);
+        let order: Vec<Role> = order.into_iter().chain(order.into_iter().rev()).collect();
+        let (stolen, started) = (process::stolen_ms(processor), Instant::now());
+        let runs = order.iter().map(|role| Ok((*role, run(*role, scenario.ops)?))).collect::<Result<Vec<_>>>()?;
+        let stolen_ms = process::stolen_ms(processor).saturating_sub(stolen);
+        let wall_ms = started.elapsed().as_secs_f64() * 1e3;
+        same_work(scenario, &runs)?;
+        let of = |role: Role| runs.iter().filter(move |(ran, _)| *ran == role).map(|(_, ran)| &ran.printed);
+        let times = |role: Role| -> Result<[u64; 2]> {
+            let times: Vec<u64> = of(role).map(|printed| scenario.time(printed).max(1)).collect();
+            times.try_into().ok().context("every program runs twice in a block")
+        };
+        let both = |value: fn(&process::Printed) -> u64| {
+            let most = |role| of(role).map(value).max().unwrap_or(0);
+            (most(Role::Out), most(Role::With))
+        };
+        let sum = |value: fn(&process::Printed) -> u64| runs.iter().map(|(_, ran)| value(&ran.printed) as f64).sum::<f64>();
+        let off_processor = if scenario.threaded { 0.0 } else { 1.0 - sum(|p| p.cpu_ns) / sum(|p| p.ns).max(1.0) };
+        Ok(Block {
+            layout: ids.0,
+            seed: ids.1,
+            control_seed: ids.2,
+            order: order.iter().map(|role| ["o", "w", "c", "s"][*role as usize]).collect(),
+            padding: conditions.padding,
+            out: times(Role::Out)?,
+            with: times(Role::With)?,
+            control: times(Role::Control)?,
+            slow: times(Role::Slow)?,
+            peak_kib: both(|printed| printed.peak_kib),
+            rss_kib: both(|printed| printed.rss_kib),
+            stolen_ms,
+            preempted: runs.iter().map(|(_, ran)| ran.preempted).sum(),
+            off_processor,
+            load: process::load(),
+            dropped: disturbance(stolen_ms as f64 / wall_ms, off_processor, self.disturbance),
+        })
+    }
+}
+
+/// Why a block does not count. The limits know nothing of arms or times, so that dropping cannot
+/// favour one.
+fn disturbance(stolen: f64, off_processor: f64, limit: f64) -> Option<String> {
+    if stolen > limit {
+        Some(format!("the hypervisor took {:.0} % of the time", stolen * 100.0))
+    } else if off_processor > limit {
+        Some(format!("other programs took {:.0} % of the time", off_processor * 100.0))
+    } else {
+        None
+    }
+}
+
+/// An error unless all processes did the same work.
+fn same_work(scenario: &Fitted, runs: &[(Role, Ran)]) -> Result<()> {
+    let Some((_, first)) = runs.first() else { return Ok(()) };
+    for (role, ran) in runs {
+        let (ours, theirs) = (&ran.printed, &first.printed);
+        if ours.checksum != theirs.checksum || ours.ops != theirs.ops {
+            bail!(
+                "scenario {} did different work in two programs ({:?}: checksum {}, {} operations; expected {}, {}); this is a bug, not a verdict",
+                scenario.name, role, ours.checksum, ours.ops, theirs.checksum, theirs.ops
+            );
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(checksum: u64) -> Ran {
+        let printed = serde_json::json!({"ops": 5, "ns": 10, "cpu_ns": 10, "checksum": checksum, "rss_kib": 1, "peak_kib": 1});
+        Ran { printed: serde_json::from_value(printed).unwrap(), preempted: 0 }
+    }
+
+    fn fitted() -> Fitted {
+        Fitted { name: "work".into(), unit: "block".into(), threaded: false, ops: 5, ns_per_op: 1.0 }
+    }
+
+    #[test]
+    fn different_work_is_an_error_and_never_a_verdict() {
+        assert!(same_work(&fitted(), &[(Role::Out, printed(7)), (Role::With, printed(7))]).is_ok());
+        let error = same_work(&fitted(), &[(Role::Out, printed(7)), (Role::With, printed(8))]).unwrap_err().to_string();
+        assert!(error.contains("checksum 8") && error.contains("expected 7"), "{error}");
+    }
+
+    #[test]
+    fn a_block_is_dropped_for_outside_causes_only() {
+        assert_eq!(disturbance(0.0, 0.05, 0.1), None);
+        assert!(disturbance(0.2, 0.0, 0.1).unwrap().contains("20 %"));
+        assert!(disturbance(0.0, 0.4, 0.1).unwrap().contains("40 %"));
+    }
+
+    #[test]
+    fn effects_are_log_ratios_in_per_cent() {
+        let json = serde_json::json!({
+            "layout": 0, "seed": 1, "control_seed": 2, "order": "owcsscwo", "padding": 0,
+            "out": [1000, 1000], "with": [1010, 1010], "control": [900, 1111], "slow": [1000, 1000],
+            "peak_kib": [1, 1], "rss_kib": [1, 1], "stolen_ms": 0, "preempted": 0, "off_processor": 0.0, "load": 0.0, "dropped": null
+        });
+        let block: Block = serde_json::from_value(json).unwrap();
+        assert!((block.effect() - 0.995).abs() < 0.001);
+        assert!(block.control_effect().abs() < 0.01, "opposite deviations cancel: {}", block.control_effect());
+        assert_eq!(block.slow_effect(), 0.0);
+    }
+}

@@ -1,0 +1,282 @@
+//! The scenarios of an experiment: which there are, how many operations fill a process, and which
+//! of them reach the gate's code.
+
+use super::arms::Arm;
+use super::count::{self, Counter, Counts, Subject};
+use super::diff::{Comparison, Places, Side};
+use super::process::{self, Conditions};
+use crate::shared::{command, registry};
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+/// How long the measured part of one process should take. Many short processes beat few long ones.
+const WORK_NS: f64 = 14e6;
+/// The longest that a process may take for its scenario to be chosen unasked.
+const LONGEST_NS: f64 = 60e6;
+/// How long one counting run may take.
+const COUNTING_LIMIT: Duration = Duration::from_secs(20);
+
+/// One scenario as the program describes it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Scenario {
+    /// What `--scenario` takes.
+    pub name: String,
+    /// What one operation is.
+    pub unit: String,
+    /// Operations that take about a tenth of a second on some machine.
+    pub ops: u64,
+    /// True if it runs threads.
+    pub threaded: bool,
+    /// Not 0 if its point is what happens afterwards.
+    pub settle_ms: u64,
+}
+
+/// A scenario fitted to this machine.
+#[derive(Clone, Debug, Serialize)]
+pub struct Fitted {
+    /// Its name.
+    pub name: String,
+    /// What one operation is.
+    pub unit: String,
+    /// True if it runs threads: judged by wall time instead of processor time.
+    pub threaded: bool,
+    /// Operations per process.
+    pub ops: u64,
+    /// What one operation took when it was fitted, nanoseconds.
+    pub ns_per_op: f64,
+}
+
+impl Fitted {
+    /// The program's arguments for a run.
+    pub fn arguments(&self, ops: u64, slowdown_permille: u64) -> Vec<String> {
+        // Always equally long: arguments lie on the stack and move it.
+        let slowdown = format!("{slowdown_permille:02}");
+        ["--scenario", &self.name, "--ops", &ops.to_string(), "--slowdown", &slowdown].map(str::to_owned).to_vec()
+    }
+
+    /// The time that the verdict is about.
+    pub fn time(&self, printed: &process::Printed) -> u64 {
+        if self.threaded { printed.ns } else { printed.cpu_ns }
+    }
+
+    /// How long the work of one process takes, nanoseconds.
+    pub fn work_ns(&self) -> f64 {
+        self.ns_per_op * self.ops as f64
+    }
+}
+
+/// All scenarios of the program.
+pub fn list(program: &Path) -> Result<Vec<Scenario>> {
+    let text = command::stdout(Command::new(program).arg("--describe"))?;
+    serde_json::from_str(&text).context("the scenario program's --describe is not the expected JSON")
+}
+
+/// The scenarios called `names`, or an error that names the nearest and all.
+pub fn select(all: &[Scenario], names: &[String]) -> Result<Vec<Scenario>> {
+    names
+        .iter()
+        .map(|name| {
+            if let Some(found) = all.iter().find(|scenario| &scenario.name == name) {
+                return Ok(found.clone());
+            }
+            let known = || all.iter().map(|scenario| scenario.name.as_str());
+            let near = registry::nearest(name, known()).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            bail!("no scenario `{name}`{near} The scenarios are: {}", known().collect::<Vec<_>>().join(", "))
+        })
+        .collect()
+}
+
+/// Scenarios fit for a choice without being asked: one thread, and judged by its time.
+pub fn candidates(all: &[Scenario]) -> Vec<Scenario> {
+    all.iter().filter(|scenario| !scenario.threaded && scenario.settle_ms == 0 && scenario.ops > 1).cloned().collect()
+}
+
+/// Finds how many operations make a process of the wanted length.
+pub fn fit(scenario: &Scenario, program: &Path, processor: usize) -> Result<Fitted> {
+    let mut fitted = Fitted {
+        name: scenario.name.clone(),
+        unit: scenario.unit.clone(),
+        threaded: scenario.threaded,
+        ops: (scenario.ops / 20).max(1),
+        ns_per_op: 0.0,
+    };
+    let processor = (!scenario.threaded).then_some(processor);
+    // Three rounds: the first one also warms the page cache, the last one checks the fit.
+    for _ in 0..3 {
+        let ran = process::run(program, &fitted.arguments(fitted.ops, 0), Conditions { processor, padding: 64 })?;
+        fitted.ns_per_op = fitted.time(&ran.printed).max(1) as f64 / ran.printed.ops.max(1) as f64;
+        fitted.ops = ((WORK_NS / fitted.ns_per_op) as u64).max(1);
+    }
+    Ok(fitted)
+}
+
+/// How often what differs ran, in one scenario. Pairs are (arm without, arm with).
+#[derive(Clone, Debug, Serialize)]
+pub struct Evidence {
+    /// What counted.
+    pub counter: Counter,
+    /// True if the counts are lower bounds.
+    pub at_least: bool,
+    /// Operations of the longer run.
+    pub ops: u64,
+    /// Executions of the arms' own instructions in the longer run.
+    pub own: (u64, u64),
+    /// The same per operation, start-up left out.
+    pub own_per_op: (f64, f64),
+    /// Executions per operation of instructions that differ in a displacement only.
+    pub moved_per_op: (f64, f64),
+    /// All instructions per operation, where the counter knows.
+    pub instructions_per_op: Option<(f64, f64)>,
+}
+
+impl Evidence {
+    /// True if an operation runs code that differs.
+    pub fn exercised(&self) -> bool {
+        self.own_per_op.0 + self.own_per_op.1 > 0.0
+    }
+
+    /// Executed differences per nanosecond: where a cost shows best.
+    fn density(&self, fitted: &Fitted) -> f64 {
+        (self.own_per_op.0 + self.own_per_op.1) / fitted.ns_per_op
+    }
+}
+
+/// What is needed to count in both arms.
+pub struct Counting<'a> {
+    /// The arm without the gate, and the one with it.
+    pub arms: (&'a Arm, &'a Arm),
+    /// What differs between them.
+    pub comparison: &'a Comparison,
+    /// What counts.
+    pub counter: Counter,
+}
+
+impl Counting<'_> {
+    /// Counts in one scenario, in both arms, at two lengths; the difference is free of start-up.
+    pub fn evidence(&self, fitted: &Fitted) -> Result<Evidence> {
+        // A counted program is fifty times slower and no less exact for being short.
+        let short = (fitted.ops / 100).clamp(1, 20_000).min(match self.counter {
+            Counter::Callgrind => u64::MAX,
+            Counter::Breakpoints => 300,
+        });
+        let long = short * 3;
+        let scratch = tempfile::tempdir().context("no scratch folder")?;
+        let side = |arm: &Arm, side: &Side| -> Result<Sums> {
+            let runs = [short, long].map(|ops| self.sums(arm, side, fitted, ops, scratch.path()));
+            let [short_run, long_run] = runs;
+            Sums::slope(short_run?, long_run?)
+        };
+        let out = side(self.arms.0, &self.comparison.out)?;
+        let with = side(self.arms.1, &self.comparison.with)?;
+        let per_op = |value: fn(&Sums) -> f64| (value(&out), value(&with));
+        Ok(Evidence {
+            counter: self.counter,
+            at_least: out.partial || with.partial,
+            ops: out.ops,
+            own: (out.own_total, with.own_total),
+            own_per_op: per_op(|sums| sums.own),
+            moved_per_op: per_op(|sums| sums.moved),
+            instructions_per_op: out.instructions.zip(with.instructions),
+        })
+    }
+
+    fn sums(&self, arm: &Arm, side: &Side, fitted: &Fitted, ops: u64, scratch: &Path) -> Result<Sums> {
+        let own = places(arm, &side.own);
+        let moved = places(arm, &side.moved);
+        let places = own.union(&moved).copied().collect();
+        let subject = Subject { program: &arm.program, functions: &arm.functions, places };
+        let counts = count::count(self.counter, &subject, &fitted.arguments(ops, 0), COUNTING_LIMIT, scratch)?;
+        let sum = |places: &BTreeSet<u64>, counts: &Counts| places.iter().map(|place| counts.sum(*place, &[0])).sum::<u64>();
+        let printed: Option<process::Printed> = serde_json::from_str(counts.printed.trim()).ok();
+        Ok(Sums {
+            ops: printed.map_or(0, |printed| printed.ops),
+            own_total: sum(&own, &counts),
+            own: sum(&own, &counts) as f64,
+            moved: sum(&moved, &counts) as f64,
+            instructions: counts.total.map(|total| total as f64),
+            partial: counts.partial,
+        })
+    }
+}
+
+/// Executions in one run, or per operation.
+struct Sums {
+    ops: u64,
+    own_total: u64,
+    own: f64,
+    moved: f64,
+    instructions: Option<f64>,
+    partial: bool,
+}
+
+impl Sums {
+    fn slope(short: Sums, long: Sums) -> Result<Sums> {
+        if long.ops <= short.ops {
+            bail!("counting did not end within {} s", COUNTING_LIMIT.as_secs());
+        }
+        let ops = (long.ops - short.ops) as f64;
+        // The warm-up before the timed part does a tenth more.
+        let per_op = |short: f64, long: f64| (long - short) / (ops * 1.1);
+        Ok(Sums {
+            ops: long.ops,
+            own_total: long.own_total,
+            own: per_op(short.own, long.own),
+            moved: per_op(short.moved, long.moved),
+            instructions: short.instructions.zip(long.instructions).map(|(short, long)| per_op(short, long)),
+            partial: short.partial || long.partial,
+        })
+    }
+}
+
+/// The file addresses of a side's places.
+fn places(arm: &Arm, places: &Places) -> BTreeSet<u64> {
+    let placed = places.iter().filter_map(|(symbol, offsets)| Some((arm.functions.get(symbol)?, offsets)));
+    placed.flat_map(|(start, offsets)| offsets.iter().map(move |offset| start + offset)).collect()
+}
+
+/// A scenario with what was counted in it; an error where nothing could be.
+pub type Looked = (Fitted, Result<Evidence>);
+
+/// Fits and counts each scenario, two at a time: counting is exact whatever else runs.
+pub fn look(scenarios: &[Scenario], counting: &Counting<'_>, processor: usize, done: impl Fn(&str) + Sync) -> Result<Vec<Looked>> {
+    let mut fitted = Vec::new();
+    for scenario in scenarios {
+        fitted.push(fit(scenario, &counting.arms.0.program, processor)?);
+    }
+    let next = std::sync::Mutex::new(fitted.into_iter().enumerate());
+    let found = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let Some((place, fitted)) = next.lock().expect("no panic").next() else { return };
+                    if process::interrupted() {
+                        return;
+                    }
+                    let evidence = counting.evidence(&fitted);
+                    done(&fitted.name);
+                    found.lock().expect("no panic").push((place, (fitted, evidence)));
+                }
+            });
+        }
+    });
+    let mut found = found.into_inner().expect("no panic");
+    found.sort_by_key(|(place, _)| *place);
+    Ok(found.into_iter().map(|(_, looked)| looked).collect())
+}
+
+/// The scenarios in which a difference would show best, at most `most`.
+pub fn choose(looked: Vec<Looked>, most: usize) -> Vec<Looked> {
+    let weight = |(fitted, evidence): &Looked| evidence.as_ref().map_or(0.0, |evidence| evidence.density(fitted));
+    let mut fit: Vec<Looked> = looked
+        .into_iter()
+        .filter(|(fitted, evidence)| fitted.work_ns() < LONGEST_NS && evidence.as_ref().is_ok_and(Evidence::exercised))
+        .collect();
+    fit.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
+    fit.truncate(most);
+    fit
+}
