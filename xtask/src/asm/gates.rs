@@ -23,14 +23,20 @@ use syn::visit::{self, Visit};
 
 use super::listing::Image;
 use super::watch;
-use crate::bench::peers::{Allocator, OURS};
-use crate::shared::registry::{self, Kind, Registry};
+use crate::bench::peers::{Allocator, DEPENDENCY, OURS};
+use crate::shared::registry::{Kind, Registry};
 use crate::shared::{command, paths, term};
+
+/// A loaded section: its size, and its bytes if the file holds any.
+#[derive(PartialEq, Eq)]
+struct Section {
+    size: u64,
+    bytes: Vec<u8>,
+}
 
 /// One build, reduced to what is compared.
 struct Built {
-    /// Loaded sections by name: their bytes, or the size of those without.
-    sections: BTreeMap<String, Vec<u8>>,
+    sections: BTreeMap<String, Section>,
     functions: Vec<String>,
     malloc: u64,
     free: u64,
@@ -40,7 +46,7 @@ struct Built {
 #[derive(Debug, Serialize)]
 struct Row {
     gate: String,
-    text_bytes: usize,
+    text_bytes: i64,
     added_text_bytes: i64,
     added_data_bytes: i64,
     added_functions: usize,
@@ -95,13 +101,13 @@ pub fn run(json: bool) -> Result<ExitCode> {
     let differing: Vec<String> = default
         .sections
         .iter()
-        .filter(|(name, bytes)| without.sections.get(*name) != Some(bytes))
+        .filter(|(name, section)| without.sections.get(*name) != Some(section))
         .map(|(name, _)| name.clone())
         .collect();
     let finding = Finding {
         schema: 1,
         deleted_call_sites: deleted,
-        compared_bytes: default.sections.values().map(Vec::len).sum(),
+        compared_bytes: default.sections.values().map(|section| section.bytes.len()).sum(),
         differing_sections: differing,
         default: row("default", &default, &default),
         gates: on.iter().map(|(name, built)| row(name, built, &default)).collect(),
@@ -140,20 +146,17 @@ fn report(finding: &Finding, json: bool) -> Result<ExitCode> {
 }
 
 fn row(name: &str, built: &Built, default: &Built) -> Row {
-    let data = |built: &Built| -> i64 {
-        let names = [".data", ".bss", ".tdata", ".tbss", ".data.rel.ro"];
-        names
-            .iter()
-            .filter_map(|name| built.sections.get(*name))
-            .map(|bytes| bytes.len() as i64)
-            .sum()
+    let size = |built: &Built, names: &[&str]| -> i64 {
+        let sections = names.iter().filter_map(|name| built.sections.get(*name));
+        sections.map(|section| section.size as i64).sum()
     };
-    let text = |built: &Built| built.sections.get(".text").map_or(0, Vec::len);
+    let data = |built| size(built, &[".data", ".bss", ".tdata", ".tbss", ".data.rel.ro"]);
+    let text = |built| size(built, &[".text"]);
     let added = built.functions.iter().filter(|name| !default.functions.contains(name));
     Row {
         gate: name.to_owned(),
         text_bytes: text(built),
-        added_text_bytes: text(built) as i64 - text(default) as i64,
+        added_text_bytes: text(built) - text(default),
         added_data_bytes: data(built) - data(default),
         added_functions: added.count(),
         malloc_instructions: built.malloc,
@@ -214,7 +217,7 @@ impl Place {
         build.current_dir(&self.source).env("CARGO_TARGET_DIR", &self.target);
         build.args(["build", "--release", "--package", "hakmem-preload"]);
         if let Some(feature) = feature {
-            build.args(["--features", &format!("{}/{feature}", registry::PACKAGE)]);
+            build.args(["--features", &format!("{DEPENDENCY}/{feature}")]);
         }
         command::output(&mut build)?;
         let library = self.target.join("release/libhakmem_preload.so");
@@ -317,7 +320,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// The sections that are loaded, except the build's own fingerprint.
-fn sections(library: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+fn sections(library: &Path) -> Result<BTreeMap<String, Section>> {
     let bytes = fs::read(library).with_context(|| format!("cannot read {}", library.display()))?;
     let file = object::File::parse(&*bytes)?;
     let mut sections = BTreeMap::new();
@@ -327,10 +330,8 @@ fn sections(library: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
         };
         let name = section.name()?;
         if sh_flags.0 & object::elf::SHF_ALLOC.0 != 0 && name != ".note.gnu.build-id" {
-            let data = section.uncompressed_data()?.into_owned();
-            // Sections without bytes in the file stand for themselves by their size.
-            let data = if data.is_empty() { vec![0; section.size() as usize] } else { data };
-            sections.insert(name.to_owned(), data);
+            let bytes = section.uncompressed_data()?.into_owned();
+            sections.insert(name.to_owned(), Section { size: section.size(), bytes });
         }
     }
     ensure!(sections.contains_key(".text"), "{} has no code", library.display());
@@ -356,7 +357,7 @@ mod tests {
     #[test]
     fn sections_of_a_real_program_are_read() {
         let sections = sections(&std::env::current_exe().unwrap()).unwrap();
-        assert!(sections[".text"].len() > 1000);
+        assert!(sections[".text"].bytes.len() > 1000);
         assert!(!sections.contains_key(".note.gnu.build-id"));
     }
 }

@@ -5,6 +5,7 @@
 
 mod html;
 mod instructions;
+mod limits;
 pub mod peers;
 mod plot;
 pub mod process;
@@ -31,6 +32,7 @@ Examples:
   cargo xtask bench --scenario mir --peer rpmalloc --runs 15
   cargo xtask bench --html target/bench.html     with figures, in one file to share
   cargo xtask bench --instructions               counted by valgrind as well
+  cargo xtask bench --limits                     the instruction limits of benches/instructions.rs
 
 Peers are built below target/peers from crates.io and Debian's packages; one that cannot be made
 is named, with what to do about it. A ratio is hakmem against the best peer of the row: below 1 is
@@ -63,6 +65,9 @@ pub struct Args {
     /// Write the figures as SVG files into this folder
     #[arg(long, value_name = "FOLDER")]
     svg: Option<PathBuf>,
+    /// Run the benchmarks that fail above a number of instructions, and nothing else
+    #[arg(long)]
+    limits: bool,
     /// List the scenarios and the peers, and stop
     #[arg(long)]
     list: bool,
@@ -75,6 +80,9 @@ static STOP: AtomicBool = AtomicBool::new(false);
 pub fn run(args: Args) -> Result<ExitCode> {
     if args.list {
         return list();
+    }
+    if args.limits {
+        return limits::run();
     }
     let registry = registry::Registry::read()?;
     for feature in &args.features {

@@ -10,7 +10,7 @@ use object::{Object, ObjectSymbol};
 use serde::Serialize;
 
 use super::recipe::{Build, COMMON, RECIPES, Recipe, Source};
-use crate::shared::{command, paths, registry, term};
+use crate::shared::{command, paths, term};
 
 /// An allocator that is ready to run.
 #[derive(Clone, Debug, Serialize)]
@@ -35,13 +35,16 @@ pub struct Missing {
 /// The name of the allocator that everything is compared with.
 pub const OURS: &str = "hakmem";
 
+/// What `hakmem-preload` calls the library it depends on, for `--features`.
+pub const DEPENDENCY: &str = "hakmem";
+
 /// Builds `libhakmem_preload.so`, with these features of the library turned on.
 pub fn hakmem(features: &[String]) -> Result<Allocator> {
     let spinner = term::spinner("Building", "libhakmem_preload.so");
     let mut build = command::cargo();
     build.args(["build", "--release", "--package", "hakmem-preload"]);
     for feature in features {
-        build.args(["--features", &format!("{}/{feature}", registry::PACKAGE)]);
+        build.args(["--features", &format!("{DEPENDENCY}/{feature}")]);
     }
     let built = command::output(&mut build);
     spinner.finish_and_clear();
