@@ -67,6 +67,13 @@ impl Heap {
 
     /// Brings a batch of `class` in and takes one block of it. Null: out of memory.
     pub(crate) fn refill(&mut self, class: usize) -> *mut u8 {
+        // The thread may have looked at a sentinel and only now have taken this heap over, with
+        // blocks in its magazines.
+        let block = self.cache.pop(class);
+        if !block.is_null() {
+            self.tally.hit(class);
+            return block;
+        }
         let started = self.tally.start();
         let Some((end, batch)) = self.cache.begin_refill(class) else {
             return self.refill_one(class);
