@@ -43,8 +43,12 @@ fn process_tick(now: u64) {
     let decay = thermal::DECAY_MS.load(Ordering::Relaxed);
     thermal::cool();
     big_cache::age(now as u32, false);
-    // Heaps whose threads are gone: what they cache has been idle since.
-    let idle = |at: u64| at != u64::MAX && now.wrapping_sub(at) >= u64::from(decay);
+    // Heaps whose threads are gone: what they cache has been idle since. One that was purged has
+    // nothing, unless blocks have been given back to it.
+    let idle = |at: u64, waiting| match at {
+        u64::MAX => waiting,
+        at => now.wrapping_sub(at) >= u64::from(decay),
+    };
     if let Some(parked) = park::take_if(idle) {
         // SAFETY: taken out of the lot, so ours until it is parked again.
         unsafe {
@@ -66,8 +70,9 @@ pub(crate) fn release_all(mut heap: Option<&mut Heap>) -> usize {
     if let Some(heap) = heap.as_deref_mut() {
         heap.drain();
     }
-    // Parked heaps, each once: purged ones go to the front of the lot marked as such.
-    while let Some(parked) = park::take_if(|at| at != u64::MAX) {
+    // Parked heaps: purged ones go to the front of the lot marked as such, and are taken again only
+    // if blocks come back to them.
+    while let Some(parked) = park::take_if(|at, waiting| at != u64::MAX || waiting) {
         // SAFETY: taken out of the lot, so ours until it is parked again.
         unsafe {
             (*parked).drain();

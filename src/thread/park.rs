@@ -22,7 +22,7 @@ static HEAPS: AtomicUsize = AtomicUsize::new(0);
 
 /// A heap for the calling thread: a parked one, else a new one. `None`: out of memory.
 pub(crate) fn adopt_or_create() -> Option<*mut Heap> {
-    if let Some(heap) = take_if(|_| true) {
+    if let Some(heap) = take_if(|_, _| true) {
         return Some(heap);
     }
     let heap = Heap::create()?;
@@ -40,15 +40,16 @@ pub(crate) fn adopt_or_create() -> Option<*mut Heap> {
     Some(heap)
 }
 
-/// Takes the most recently parked heap that `wanted(parked_at)` accepts.
-pub(crate) fn take_if(wanted: impl Fn(u64) -> bool) -> Option<*mut Heap> {
+/// Takes the most recently parked heap that `wanted(parked_at, waiting)` accepts; `waiting`: other
+/// threads have given blocks back to it since it was looked at.
+pub(crate) fn take_if(wanted: impl Fn(u64, bool) -> bool) -> Option<*mut Heap> {
     let mut lot = LOT.lock();
     let mut link: *mut *mut Heap = &raw mut lot.first;
     // SAFETY: links in the lot are null or parked heaps, which live for ever; we hold the lock.
     unsafe {
         while !(*link).is_null() {
             let heap = *link;
-            if wanted((*heap).parked_at) {
+            if wanted((*heap).parked_at, !(*heap).bins.pending.is_empty()) {
                 *link = (*heap).next_parked;
                 lot.count -= 1;
                 return Some(heap);
