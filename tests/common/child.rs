@@ -1,0 +1,121 @@
+//! Runs the body of a test in a process of its own: the test binary again, with only this test.
+//!
+//! For what ends the process, changes it for good (limits, settings), or needs a heap that nobody
+//! else uses.
+
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Names the case that a child is to run.
+const CASE: &str = "CHILD_CASE";
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// What a child left behind.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub signal: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    /// The lines that the heap wrote.
+    pub fn lines(&self) -> Vec<&str> {
+        self.stderr.lines().filter(|line| line.starts_with("hakmem: ")).collect()
+    }
+
+    /// Fails the test unless the child's body ran to its end, the heap silent.
+    #[track_caller]
+    pub fn is_quiet(&self) {
+        self.is_good();
+        assert!(self.lines().is_empty(), "the heap complained: {self:#?}");
+    }
+
+    /// Fails the test unless the child's body ran to its end.
+    #[track_caller]
+    pub fn is_good(&self) {
+        assert!(self.code == Some(0), "the child failed: {self:#?}");
+    }
+}
+
+/// In the test: runs `body` in a child with these variables set and tells how it ended. In the
+/// child: runs `body` and ends the process with code 0.
+///
+/// `test` is the full name of the calling test, `case` one of its cases.
+pub fn run(test: &str, case: &str, variables: &[(&str, &str)], body: impl FnOnce()) -> Ended {
+    let name = format!("{test}/{case}");
+    match std::env::var(CASE) {
+        Ok(wanted) if wanted == name => {
+            body();
+            std::process::exit(0);
+        }
+        // Another case of the same test: not for this child.
+        Ok(_) => {
+            Ended { code: Some(0), signal: None, stdout: String::new(), stderr: String::new() }
+        }
+        Err(_) => spawn(test, &name, variables),
+    }
+}
+
+/// Whether this process is such a child.
+pub fn is_child() -> bool {
+    std::env::var_os(CASE).is_some()
+}
+
+fn spawn(test: &str, name: &str, variables: &[(&str, &str)]) -> Ended {
+    let program = std::env::current_exe().expect("the path of the test binary");
+    let mut command = Command::new(program);
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
+    // The heap's settings are those of the case, whatever the surroundings have.
+    for (variable, _) in std::env::vars_os() {
+        if variable.to_string_lossy().starts_with("HAKMEM_") {
+            command.env_remove(variable);
+        }
+    }
+    command.env(CASE, name).envs(variables.iter().copied());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("start the test binary again");
+    let mut out = child.stdout.take().expect("piped");
+    let mut err = child.stderr.take().expect("piped");
+    let readers = (
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let _ = out.read_to_end(&mut bytes);
+            bytes
+        }),
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let _ = err.read_to_end(&mut bytes);
+            bytes
+        }),
+    );
+    let started = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("wait for the child") {
+            break Some(status);
+        }
+        if started.elapsed() > LIMIT {
+            let _ = child.kill();
+            let _ = child.wait();
+            break None;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let ended = Ended {
+        code: status.and_then(|status| status.code()),
+        signal: status.and_then(|status| status.signal()),
+        stdout: text(readers.0.join().expect("reader")),
+        stderr: text(readers.1.join().expect("reader")),
+    };
+    assert!(status.is_some(), "{name} hung for {LIMIT:?}: {ended:#?}");
+    // A child that ran no test would end well, too.
+    assert!(
+        ended.stdout.contains("running 1 test"),
+        "no test named {test} in this binary: {ended:#?}"
+    );
+    ended
+}

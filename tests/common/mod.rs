@@ -1,0 +1,39 @@
+//! What the integration tests share: children of the test binary, a generator of random numbers,
+//! looks at the kernel's view of memory, and a model of a heap.
+//!
+//! Assumes Linux. The global allocator of a test binary is the system's unless it says otherwise,
+//! so that what the harness allocates is not on the heap under test.
+
+#![allow(dead_code)] // Each test binary uses a part of this.
+
+pub mod child;
+pub mod memory;
+pub mod model;
+pub mod random;
+
+/// Whether the tests run under a sanitizer, whose shadow memory leaves no room for limits on
+/// address space and whose run-time is many times longer.
+pub const SANITIZED: bool = cfg!(any(hakmem_sanitize = "address", hakmem_sanitize = "thread"));
+
+/// A number of rounds: a tenth of it where every step costs many times more.
+pub const fn rounds(usual: usize) -> usize {
+    if cfg!(miri) {
+        1 + usual / 1000
+    } else if SANITIZED {
+        1 + usual / 10
+    } else {
+        usual
+    }
+}
+
+/// Serialises tests that look at the whole heap: the walker needs a quiet program.
+pub fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Walks the heap and fails the test on a broken invariant.
+pub fn walk() -> hakmem::Walk {
+    // SAFETY: callers hold `alone()` or are the only thread that allocates from this heap.
+    unsafe { hakmem::walk() }.unwrap_or_else(|broken| panic!("the heap is broken: {broken}"))
+}

@@ -1,0 +1,302 @@
+//! A model of a heap, and operations that are applied to both.
+//!
+//! The model knows every live block: where, how long, how aligned, what was written. A block that
+//! overlaps another, is badly aligned, loses a byte, or says it is smaller than asked for fails the
+//! test at the operation that shows it.
+
+use super::random::Random;
+use hakmem::{Hakmem, raw};
+use std::alloc::{GlobalAlloc, Layout};
+use std::collections::BTreeMap;
+
+/// Largest request that slabs serve.
+pub const MID_MAX: usize = 256 << 10;
+
+static HAKMEM: Hakmem = Hakmem::new();
+
+/// How a block was made, and so how it may be freed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Origin {
+    /// `malloc`, `calloc`: any free, sized ones included.
+    Plain,
+    /// `realloc`: not by size.
+    Moved,
+    /// `aligned_alloc` of this alignment.
+    Aligned(usize),
+    /// `GlobalAlloc`, this alignment: sized by contract.
+    Rust(usize),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    size: usize,
+    usable: usize,
+    origin: Origin,
+    stamp: u64,
+    slab: bool,
+}
+
+/// One call.
+#[derive(Clone, Copy, Debug)]
+pub enum Call {
+    Malloc(usize),
+    Calloc(usize, usize),
+    Aligned(usize, usize),
+    Rust(usize, usize),
+    RustZeroed(usize, usize),
+    Realloc(usize, usize),
+    Free(usize),
+    FreeSized(usize),
+    Collect,
+}
+
+/// Live blocks by address.
+#[derive(Default)]
+pub struct Model {
+    blocks: BTreeMap<usize, Block>,
+    order: Vec<usize>,
+    stamps: u64,
+}
+
+fn pointer(address: usize) -> *mut u8 {
+    std::ptr::with_exposed_provenance_mut(address)
+}
+
+/// The byte at `offset` of a block filled with `stamp`.
+fn byte(stamp: u64, offset: usize) -> u8 {
+    (stamp.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u8 ^ (offset as u8).wrapping_mul(31)
+}
+
+/// Offsets to write and compare: all of a small block, both ends and every page of a large one.
+fn offsets(size: usize) -> impl Iterator<Item = usize> {
+    let (all, step) = if size <= 512 { (size, 1) } else { (64, 997) };
+    (0..all)
+        .chain((all..size).step_by(step))
+        .chain((size.max(all + 64) - 64..size).filter(move |_| size > all))
+}
+
+impl Model {
+    pub fn new() -> Self {
+        Model::default()
+    }
+
+    pub fn len(&self) -> usize {
+        self.blocks.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+
+    /// Live blocks that slabs serve.
+    pub fn in_slabs(&self) -> usize {
+        self.blocks.values().filter(|block| block.slab).count()
+    }
+
+    pub fn live_bytes(&self) -> usize {
+        self.blocks.values().map(|block| block.size).sum()
+    }
+
+    /// Addresses of the live blocks, oldest first.
+    pub fn addresses(&self) -> &[usize] {
+        &self.order
+    }
+
+    fn fill(&mut self, at: *mut u8, size: usize) -> u64 {
+        self.stamps += 1;
+        for offset in offsets(size) {
+            // SAFETY: the block is live and `size` bytes long.
+            unsafe { at.add(offset).write(byte(self.stamps, offset)) };
+        }
+        self.stamps
+    }
+
+    fn check_content(at: usize, size: usize, stamp: u64, filled: usize, what: &str) {
+        for offset in offsets(filled).filter(|&offset| offset < size) {
+            // SAFETY: the block is live and `size` bytes long.
+            let found = unsafe { pointer(at).add(offset).read() };
+            assert_eq!(found, byte(stamp, offset), "{what}: byte {offset} of {filled} at {at:#x}");
+        }
+    }
+
+    fn add(&mut self, at: *mut u8, size: usize, align: usize, origin: Origin, what: &Call) {
+        assert!(!at.is_null(), "{what:?}: no memory");
+        let address = at.expose_provenance();
+        assert_eq!(address % align, 0, "{what:?}: {address:#x} is not aligned to {align}");
+        // SAFETY: the block is live.
+        let usable = unsafe { raw::usable_size(at) };
+        assert!(usable >= size, "{what:?}: usable size {usable} is below {size}");
+        assert!(raw::owns(at) && raw::owns(at.wrapping_add(usable - 1)), "{what:?}: not ours");
+        if let Some((&below, block)) = self.blocks.range(..address).next_back() {
+            assert!(
+                below + block.usable <= address,
+                "{what:?}: {address:#x} lies in {below:#x} of {} bytes",
+                block.usable
+            );
+        }
+        if let Some((&above, _)) = self.blocks.range(address..).next() {
+            assert!(
+                address + usable <= above,
+                "{what:?}: {address:#x}+{usable} runs into {above:#x}"
+            );
+        }
+        let stamp = self.fill(at, size);
+        // The last usable byte is ours as well.
+        if usable > size {
+            // SAFETY: honest usable size.
+            unsafe { at.add(usable - 1).write(0xEE) };
+        }
+        let slab = usable <= MID_MAX && align <= MID_MAX;
+        self.blocks.insert(address, Block { size, usable, origin, stamp, slab });
+        self.order.push(address);
+    }
+
+    fn take(&mut self, index: usize) -> Option<(usize, Block)> {
+        if self.order.is_empty() {
+            return None;
+        }
+        let index = index % self.order.len();
+        let address = self.order.swap_remove(index);
+        let block = self.blocks.remove(&address).expect("in both");
+        Self::check_content(address, block.size, block.stamp, block.size, "live block");
+        Some((address, block))
+    }
+
+    fn check_zero(at: *mut u8, size: usize, what: &Call) {
+        if at.is_null() {
+            return;
+        }
+        // SAFETY: the block is live and `size` bytes long.
+        let bytes = unsafe { std::slice::from_raw_parts(at, size) };
+        let dirty = bytes.iter().position(|&byte| byte != 0);
+        assert_eq!(dirty, None, "{what:?}: a byte that is not zero");
+    }
+
+    /// Applies one call to the heap and to the model.
+    pub fn apply(&mut self, call: Call) {
+        match call {
+            Call::Malloc(size) => {
+                let align = if size < 16 { 8 } else { 16 };
+                self.add(raw::malloc(size), size, align, Origin::Plain, &call);
+            }
+            Call::Calloc(count, size) => {
+                let at = raw::calloc(count, size);
+                Self::check_zero(at, count * size, &call);
+                self.add(at, count * size, 8, Origin::Plain, &call);
+            }
+            Call::Aligned(align, size) => {
+                let at = raw::aligned_alloc(align, size);
+                self.add(at, size, align, Origin::Aligned(align), &call);
+            }
+            Call::Rust(size, align) => {
+                let layout = Layout::from_size_align(size.max(1), align).expect("valid");
+                // SAFETY: the size is not zero.
+                let at = unsafe { HAKMEM.alloc(layout) };
+                self.add(at, size.max(1), align, Origin::Rust(align), &call);
+            }
+            Call::RustZeroed(size, align) => {
+                let layout = Layout::from_size_align(size.max(1), align).expect("valid");
+                // SAFETY: the size is not zero.
+                let at = unsafe { HAKMEM.alloc_zeroed(layout) };
+                Self::check_zero(at, size.max(1), &call);
+                self.add(at, size.max(1), align, Origin::Rust(align), &call);
+            }
+            Call::Realloc(index, size) => {
+                let Some((address, block)) = self.take(index) else { return };
+                let (at, align, size, origin) = match block.origin {
+                    Origin::Rust(align) => {
+                        let layout = Layout::from_size_align(block.size, align).expect("valid");
+                        let size = size.max(1);
+                        // SAFETY: the layout is the block's; the size is not zero.
+                        let at = unsafe { HAKMEM.realloc(pointer(address), layout, size) };
+                        (at, align, size, Origin::Rust(align))
+                    }
+                    // SAFETY: the block is live.
+                    _ => unsafe { (raw::realloc(pointer(address), size), 8, size, Origin::Moved) },
+                };
+                assert!(!at.is_null(), "{call:?}: no memory");
+                let kept = block.size.min(size);
+                Self::check_content(at.addr(), kept, block.stamp, block.size, "after realloc");
+                self.add(at, size, align, origin, &call);
+            }
+            Call::Free(index) => {
+                if let Some((address, block)) = self.take(index) {
+                    release(address, block.size, block.origin, false);
+                }
+            }
+            Call::FreeSized(index) => {
+                if let Some((address, block)) = self.take(index) {
+                    release(address, block.size, block.origin, true);
+                }
+            }
+            Call::Collect => {
+                raw::collect();
+            }
+        }
+    }
+
+    /// Compares every byte that was written.
+    pub fn check_all(&self) {
+        for (&address, block) in &self.blocks {
+            Self::check_content(address, block.size, block.stamp, block.size, "live block");
+            // SAFETY: the block is live.
+            assert_eq!(unsafe { raw::usable_size(pointer(address)) }, block.usable);
+        }
+    }
+
+    /// Frees everything.
+    pub fn clear(&mut self) {
+        while !self.is_empty() {
+            self.apply(Call::Free(self.len() - 1));
+        }
+    }
+
+    /// A random call that keeps the number of blocks near `aim` and large ones few.
+    pub fn call(&self, random: &mut Random, aim: usize) -> Call {
+        const MOST: usize = 4 << 20;
+        let index = random.below(usize::MAX >> 1);
+        // What a run may hold is bounded, so that tests run beside each other.
+        let most = if self.live_bytes() > 256 << 20 { 4096 } else { MOST };
+        let grow = self.len() < aim / 2 || (self.len() < 2 * aim && random.below(2) == 0);
+        match random.below(1000) {
+            0 => Call::Collect,
+            1..150 => Call::Realloc(index, random.size(most)),
+            _ if !grow && random.below(2) == 0 => Call::FreeSized(index),
+            _ if !grow => Call::Free(index),
+            150..500 => Call::Malloc(random.size(most)),
+            500..600 => {
+                let size = random.size(most);
+                let count = 1 + random.below(8);
+                Call::Calloc(count, size / count)
+            }
+            600..700 => Call::Aligned(random.align(most), random.size(most)),
+            700..900 => Call::Rust(random.size(most), random.align(most)),
+            _ => Call::RustZeroed(random.size(most), random.align(most)),
+        }
+    }
+}
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        // After a failure the heap may be in any state: leave it.
+        if !std::thread::panicking() {
+            self.clear();
+        }
+    }
+}
+
+/// Frees a block in a way that its origin allows.
+fn release(address: usize, size: usize, origin: Origin, sized: bool) {
+    let at = pointer(address);
+    // SAFETY: the block is live, of this size and origin.
+    unsafe {
+        match origin {
+            Origin::Plain if sized => raw::free_sized(at, size),
+            Origin::Aligned(align) if sized => raw::free_sized_aligned(at, align, size),
+            Origin::Rust(align) => {
+                HAKMEM.dealloc(at, Layout::from_size_align(size, align).expect("valid"));
+            }
+            _ => raw::free(at),
+        }
+    }
+}
