@@ -9,8 +9,8 @@
 //!
 //! # Map
 //!
-//! Each folder uses only what stands above it in this list (`cargo xtask ci layers` checks it);
-//! `hot` and `cold` use all of them.
+//! Each folder uses only what stands above it in this list (`cargo xtask features --check`
+//! looks); `hot` and `cold` come between `lifecycle` and `api`.
 //!
 //! ```text
 //! base        arithmetic, cells, the names of the atomics
@@ -23,8 +23,9 @@
 //! refill      layer 2: batches between magazines and slabs
 //! thread      heaps, thread-local access, parking lot
 //! policy      settings, modes, mem diet
+//! readers     statistics: what the heap holds, what the counters say
 //! lifecycle   start, ticks, trim, fork, exit
-//! api         Rust and C-shaped interfaces, statistics
+//! api         Rust and C-shaped interfaces
 //! check       the heap walker
 //! ```
 //!
@@ -57,6 +58,8 @@ mod thread;
 
 mod policy;
 
+mod readers;
+
 mod lifecycle;
 
 mod api;
@@ -67,6 +70,6 @@ mod hot;
 
 pub use api::raw;
 pub use api::rust::Hakmem;
-pub use api::stats::{CacheCounts, ClassGroup, Reading, Stats, dump, stats};
 pub use check::walker::{Walk, walk};
 pub use policy::config::{ConfigError, print as print_config, set as set_config};
+pub use readers::stats::{CacheCounts, ClassGroup, Reading, Stats, dump, stats};

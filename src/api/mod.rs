@@ -1,5 +1,4 @@
-//! What users see: the Rust allocator, the functions that C's names forward to, readers.
+//! What users call: the Rust allocator, and the functions that C's names forward to.
 
 pub mod raw;
 pub(crate) mod rust;
-pub(crate) mod stats;

@@ -1,8 +1,9 @@
 //! `Hakmem`, the allocator for Rust programs.
 
-use super::{raw, stats};
+use super::raw;
 use crate::class::{self, MID_MAX};
 use crate::policy::config;
+use crate::readers::stats;
 use crate::{cold, hot};
 use core::alloc::{GlobalAlloc, Layout};
 use core::fmt;

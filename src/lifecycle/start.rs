@@ -4,6 +4,7 @@ use super::fork;
 use crate::class::FIRST_MID;
 use crate::os::{self, ThreadKey, lock::Lock};
 use crate::policy::config;
+use crate::readers::stats;
 use crate::segment::registry;
 use crate::thread::{heap::Heap, park, tls};
 use core::ffi::c_void;
@@ -59,7 +60,7 @@ extern "C" fn process_end() {
         // SAFETY: this thread's heap; no other reference is live.
         unsafe { (*heap).drain() };
     }
-    crate::api::stats::dump_at_exit();
+    stats::dump_at_exit();
 }
 
 /// Fills the magazines of all tiny classes of this thread.

@@ -61,12 +61,21 @@ pub(crate) fn not_ours(at: *const u8, what: &str) -> ! {
     let run = registry::run_of(at);
     // SAFETY: a published run is alive.
     if let Some(run) = unsafe { run.as_ref() } {
-        if run.class == 0 && run.bytes.get() == 0 {
+        let class = run.class as usize;
+        if class == 0 && run.bytes.get() == 0 {
+            let double = if what == "free" { "double " } else { "" };
             fatal(format_args!(
-                "double {what} of {at:p}, class large: the block is free already, expected a block in use; aborting"
+                "{double}{what} of {at:p}, class large: the block is free already, expected a block in use; aborting"
             ));
         }
-        bad_block(at, run.class as usize, Misuse::Interior);
+        if class != 0 && run.index_of(at).is_ok() {
+            // A tiny or mid block that came this way because of the size it was freed with.
+            wrong_class(at, 0, class);
+        }
+        fatal(format_args!(
+            "{what} of {at:p}, class {}: the address is inside a block, expected the start of one; aborting",
+            ClassName(class)
+        ));
     }
     if let Some(span) = spans::containing(at) {
         fatal(format_args!(

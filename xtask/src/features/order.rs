@@ -19,6 +19,7 @@ pub const LAYERS: &[&str] = &[
     "refill",
     "thread",
     "policy",
+    "readers",
     "background",
     "lifecycle",
     "cold",
@@ -84,7 +85,9 @@ fn walk(tokens: &[TokenTree], depth: usize, found: &mut dyn FnMut(String, usize)
             Some("super") if !continues(tokens, at) => {
                 let mut ups = 0;
                 let mut next = at;
-                while ident(tokens, next).as_deref() == Some("super") && path_separator(tokens, next + 1) {
+                while ident(tokens, next).as_deref() == Some("super")
+                    && path_separator(tokens, next + 1)
+                {
                     ups += 1;
                     next += 3;
                 }
@@ -165,15 +168,20 @@ mod tests {
 
     #[test]
     fn downward_imports_are_fine() {
-        let text = "use crate::{base::sync, os};\nfn f() { crate::class::of(3); crate::os::map(); }";
+        let text =
+            "use crate::{base::sync, os};\nfn f() { crate::class::of(3); crate::os::map(); }";
         assert_eq!(told("segment/slab.rs", text), Vec::<String>::new());
         assert_eq!(told("lib.rs", "use crate::check;"), Vec::<String>::new());
     }
 
     #[test]
     fn upward_imports_are_named_with_their_line() {
-        let found = told("segment/slab.rs", "use crate::base;\nuse crate::{os, frontend::Magazine};");
-        assert_eq!(found, ["src/segment/slab.rs:2: `segment` imports from `frontend`, which is above it"]);
+        let found =
+            told("segment/slab.rs", "use crate::base;\nuse crate::{os, frontend::Magazine};");
+        assert_eq!(
+            found,
+            ["src/segment/slab.rs:2: `segment` imports from `frontend`, which is above it"]
+        );
         for text in [
             "fn f() { crate::thread::current(); }",
             "macro_rules! m { () => { $crate::thread::x() } }",
