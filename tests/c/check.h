@@ -84,14 +84,20 @@ static inline uint64_t next_random(uint64_t *state) {
     return *state = x;
 }
 
-/* The size of this process's address space in bytes: what RLIMIT_AS limits. */
-static inline size_t address_space(void) {
+/* A field of /proc/self/statm in bytes. */
+static inline size_t statm(int field) {
     FILE *file = fopen("/proc/self/statm", "r");
-    unsigned long pages = 0;
-    REQUIRE(file != NULL && fscanf(file, "%lu", &pages) == 1);
+    unsigned long pages[2] = {0, 0};
+    REQUIRE(file != NULL && fscanf(file, "%lu %lu", &pages[0], &pages[1]) == 2);
     fclose(file);
-    return pages * (size_t)sysconf(_SC_PAGESIZE);
+    return pages[field] * (size_t)sysconf(_SC_PAGESIZE);
 }
+
+/* The size of this process's address space: what RLIMIT_AS limits. */
+static inline size_t address_space(void) { return statm(0); }
+
+/* Its resident memory. */
+static inline size_t resident(void) { return statm(1); }
 
 static inline unsigned long failures(void) {
     return __atomic_load_n(&checks_failed, __ATOMIC_SEQ_CST);

@@ -40,6 +40,7 @@ static void *one_turn(void *argument) {
 }
 
 static void test_turns(void) {
+    size_t before = resident();
     for (unsigned turn = 0; turn < TURNS; turn += 4) {
         pthread_t thread[4];
         for (unsigned i = 0; i < 4; i++)
@@ -48,6 +49,7 @@ static void test_turns(void) {
     }
     for (int slot = 0; slot < SLOTS; slot++)
         for (int i = 0; i < KEPT; i++) free(kept[slot][i].block);
+    CHECK(resident() < before + (64 << 20)); /* about 4 MiB are alive at a time */
 }
 
 /* --- One makes, another frees, both at once, for every tier. --- */
@@ -164,6 +166,7 @@ static void *only_in_destructor(void *unused) {
 
 static void test_keys(void) {
     for (int i = 0; i < 8; i++) REQUIRE(pthread_key_create(&keys[i], destructor) == 0);
+    size_t before = resident();
     for (int i = 0; i < 200; i++) {
         pthread_t thread[2];
         void *result;
@@ -174,6 +177,9 @@ static void test_keys(void) {
         free(result);
     }
     CHECK(atomic_load(&destructor_runs) >= 200 * 8);
+    /* Values that the last round leaves behind add up to less than 2 MiB. What destructors
+     * allocate and free, 600 MiB in all, must be used again. */
+    CHECK(resident() < before + (32 << 20));
 }
 
 /* --- Detached threads, and threads that work on while the process exits. --- */

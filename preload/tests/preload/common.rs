@@ -32,18 +32,23 @@ pub fn library() -> &'static Path {
         if let Some(path) = std::env::var_os("HAKMEM_TEST_LIBRARY") {
             return PathBuf::from(path);
         }
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp");
+        let mut target =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp").to_path_buf();
         let features = std::env::var("HAKMEM_TEST_FEATURES").unwrap_or_default();
         let features: Vec<String> = features
             .split(',')
             .filter(|feature| !feature.is_empty())
             .map(|feature| format!("hakmem/{feature}"))
             .collect();
+        if !features.is_empty() {
+            // Beside the default build, which others use meanwhile.
+            target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("with-features");
+        }
         let built = Command::new(env!("CARGO"))
             .args(["build", "--release", "--package", "hakmem-preload", "--features"])
             .arg(features.join(","))
             .arg("--target-dir")
-            .arg(target)
+            .arg(&target)
             .current_dir(root())
             .output()
             .expect("cargo can be run");

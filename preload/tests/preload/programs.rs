@@ -130,3 +130,61 @@ fn a_small_address_space_is_enough_to_start() {
         check("limit_start.c", &[OsStr::new(mebibytes)]);
     }
 }
+
+/// Settings change where blocks come from and when memory goes back, never what is promised.
+#[test]
+fn every_mode_and_boundary_keeps_the_promises() {
+    for setting in [
+        "MODE=minimal",
+        "MODE=fast",
+        "MODE=balanced",
+        "MODE=learning",
+        "MODE=research",
+        "TINY_MAX_CLASS=0",
+        "TINY_MAX_CLASS=5",
+        "THP=on",
+        "FREE_POLICY=keep",
+        "PREWARM=on",
+        "THREAD_CACHE_BYTES=0",
+    ] {
+        let (name, value) = setting.split_once('=').expect("name=value");
+        let outcome = run(preloaded(&program("family.c")).env(format!("HAKMEM_{name}"), value));
+        let passed = outcome.stdout.contains(" checks passed");
+        assert!(outcome.code == Some(0) && passed, "HAKMEM_{setting}: {}", outcome.describe());
+        // What a mode asks for and the build has not is said; nothing else is.
+        for line in outcome.stderr.lines().filter(|line| line.starts_with("hakmem: ")) {
+            assert!(line.contains("not compiled in"), "HAKMEM_{setting}: {line}");
+        }
+    }
+}
+
+#[test]
+fn a_bad_setting_gets_one_line_and_the_program_runs() {
+    for (name, value, mentioned) in [
+        ("HAKMEM_MODE", "quick", "balanced"),
+        ("HAKMEM_THP", "sideways", "auto"),
+        ("HAKMEM_TINY_MAX_CLASS", "9", "7"),
+        ("HAKMEM_TINY_MAX_CLASS", "", "7"),
+        ("HAKMEM_NO_SUCH_THING", "1", "HAKMEM_NO_SUCH_THING"),
+    ] {
+        let outcome = run(preloaded(&program("exit_order.c")).env(name, value));
+        assert_eq!(outcome.code, Some(0), "{name}={value}: {}", outcome.describe());
+        let lines: Vec<&str> = outcome.stderr.lines().collect();
+        let [line] = lines[..] else {
+            panic!("{name}={value}: one line was expected\n{}", outcome.describe());
+        };
+        assert!(line.starts_with("hakmem: ") && line.contains(name), "{name}={value}: {line}");
+        assert!(line.contains(mentioned), "{name}={value}: {mentioned} is missing in: {line}");
+    }
+}
+
+#[test]
+fn the_configuration_is_printed_when_asked_for() {
+    let outcome = run(preloaded(&program("exit_order.c"))
+        .env("HAKMEM_PRINT_CONFIG", "1")
+        .env("HAKMEM_THP", "off"));
+    assert_eq!(outcome.code, Some(0), "{}", outcome.describe());
+    let row = outcome.stderr.lines().find(|line| line.contains("HAKMEM_THP"));
+    let row = row.unwrap_or_else(|| panic!("no row for THP\n{}", outcome.describe()));
+    assert!(row.contains("off") && row.contains("variable"), "{row}");
+}
