@@ -137,14 +137,19 @@ impl Line {
 
     /// Appends `value` in decimal digits.
     pub fn number(&mut self, value: usize) -> &mut Self {
-        let mut unit = 1;
-        while value / unit >= 10 {
-            unit *= 10;
+        let mut digits = [0; 20];
+        let (mut rest, mut count) = (value, 0);
+        for digit in digits.iter_mut().rev() {
+            // Below ten: fits.
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            count += 1;
+            if rest == 0 {
+                break;
+            }
         }
-        while unit > 0 {
-            // A single digit: fits.
-            self.byte(b'0' + (value / unit % 10) as u8);
-            unit /= 10;
+        for &digit in digits.iter().skip(20 - count) {
+            self.byte(digit);
         }
         self
     }
