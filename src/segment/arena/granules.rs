@@ -1,0 +1,207 @@
+//! One arena as an array of granules, two bits each: search, claim, release.
+//!
+//! Assumes the lock of `arena::SEGMENT` is held. Promises nothing about other arenas.
+
+use super::super::{SUPERSLAB, SUPERSLAB_GRANULES};
+use crate::base::bit_range;
+use crate::class::GRANULE;
+use crate::os;
+
+/// Granules of a full-sized arena.
+pub(super) const ARENA_GRANULES: usize = if cfg!(miri) { 128 } else { (1 << 30) / GRANULE };
+const WORDS: usize = ARENA_GRANULES / 64;
+const SUPERS: usize = ARENA_GRANULES / SUPERSLAB_GRANULES;
+
+/// A reservation of address space. All zero is valid (and holds nothing).
+pub(super) struct Arena {
+    pub(super) base: *mut u8,
+    pub(super) granules: usize,
+    /// No granule below this word is free.
+    low_word: usize,
+    used: [u64; WORDS],
+    dirty: [u64; WORDS],
+    /// Coarse time (ms, wrapping) of the last release into each SuperSlab.
+    pub(super) released: [u32; SUPERS],
+    /// SuperSlabs for which huge pages have been asked.
+    huge: [bool; SUPERS],
+}
+
+impl Arena {
+    /// A naturally aligned run of 1, 2, 4, 8 or 16 granules inside one SuperSlab.
+    pub(super) fn find_small(&self, granules: usize) -> Option<usize> {
+        for word in self.low_word..self.granules / 64 {
+            let free = !*self.used.get(word)?;
+            let fits = match granules {
+                1 => free,
+                2 => free & (free >> 1) & 0x5555_5555_5555_5555,
+                4 => {
+                    let two = free & (free >> 1);
+                    two & (two >> 2) & 0x1111_1111_1111_1111
+                }
+                8 => {
+                    let two = free & (free >> 1);
+                    let four = two & (two >> 2);
+                    four & (four >> 4) & 0x0101_0101_0101_0101
+                }
+                _ => {
+                    let two = free & (free >> 1);
+                    let four = two & (two >> 2);
+                    let eight = four & (four >> 4);
+                    eight & (eight >> 8) & 0x0001_0001_0001_0001
+                }
+            };
+            if fits != 0 {
+                return Some(word * 64 + fits.trailing_zeros() as usize);
+            }
+        }
+        None
+    }
+
+    /// First granule at or after `from` whose used bit equals `used`; `granules` if there is none.
+    pub(super) fn next(&self, from: usize, used: bool) -> usize {
+        let mut at = from;
+        while at < self.granules {
+            let Some(&word) = self.used.get(at / 64) else { break };
+            let looked = (if used { word } else { !word }) >> (at % 64);
+            if looked != 0 {
+                return (at + looked.trailing_zeros() as usize).min(self.granules);
+            }
+            at = (at / 64 + 1) * 64;
+        }
+        self.granules
+    }
+
+    /// A run of any length, its start aligned to `align` granules.
+    pub(super) fn find(&self, granules: usize, align: usize) -> Option<usize> {
+        let mut at = self.next(self.low_word * 64, false);
+        while at + granules <= self.granules {
+            let start = (at + align - 1) & !(align - 1);
+            if start + granules > self.granules {
+                return None;
+            }
+            let stop = self.next(start, true);
+            if stop >= start + granules {
+                return Some(start);
+            }
+            at = self.next(stop, false);
+        }
+        None
+    }
+
+    /// Applies `change(used, dirty, mask)` to every word that a range of granules touches.
+    fn each_word(
+        &mut self,
+        start: usize,
+        granules: usize,
+        mut change: impl FnMut(&mut u64, &mut u64, u64),
+    ) {
+        let (mut at, end) = (start, start + granules);
+        while at < end {
+            let bit = at % 64;
+            let count = (64 - bit).min(end - at);
+            let mask = bit_range(bit as u32, count as u32);
+            if let (Some(used), Some(dirty)) =
+                (self.used.get_mut(at / 64), self.dirty.get_mut(at / 64))
+            {
+                change(used, dirty, mask);
+            }
+            at += count;
+        }
+    }
+
+    /// Whether nothing of this SuperSlab is used or dirty.
+    fn untouched(&self, superslab: usize) -> bool {
+        let start = superslab * SUPERSLAB_GRANULES;
+        let mask = bit_range((start % 64) as u32, SUPERSLAB_GRANULES as u32);
+        match (self.used.get(start / 64), self.dirty.get(start / 64)) {
+            (Some(used), Some(dirty)) => (used | dirty) & mask == 0,
+            _ => false,
+        }
+    }
+
+    pub(super) fn address(&self, granule: usize) -> *mut u8 {
+        self.base.wrapping_add(granule * GRANULE)
+    }
+
+    /// Marks a run used; returns whether it is all zero, and how many dirty granules it took over.
+    pub(super) fn claim(&mut self, start: usize, granules: usize, ask_huge: bool) -> usize {
+        if ask_huge {
+            for superslab in
+                start / SUPERSLAB_GRANULES..=(start + granules - 1) / SUPERSLAB_GRANULES
+            {
+                if self.untouched(superslab)
+                    && let Some(asked) = self.huge.get_mut(superslab)
+                    && !*asked
+                {
+                    *asked = true;
+                    os::advise_huge(self.address(superslab * SUPERSLAB_GRANULES), SUPERSLAB, true);
+                }
+            }
+        }
+        let mut taken = 0;
+        self.each_word(start, granules, |used, dirty, mask| {
+            *used |= mask;
+            taken += (*dirty & mask).count_ones() as usize;
+            *dirty &= !mask;
+        });
+        while self.low_word < self.granules / 64 && self.used.get(self.low_word) == Some(&u64::MAX)
+        {
+            self.low_word += 1;
+        }
+        taken
+    }
+
+    pub(super) fn release(&mut self, start: usize, granules: usize, dirty_now: bool, now: u32) {
+        self.each_word(start, granules, |used, dirty, mask| {
+            *used &= !mask;
+            if dirty_now {
+                *dirty |= mask;
+            }
+        });
+        self.low_word = self.low_word.min(start / 64);
+        for superslab in start / SUPERSLAB_GRANULES..=(start + granules - 1) / SUPERSLAB_GRANULES {
+            if let Some(stamp) = self.released.get_mut(superslab) {
+                *stamp = now;
+            }
+        }
+    }
+
+    /// Takes the next range of dirty granules, from `from` on, whose SuperSlabs were last released
+    /// into at least `age` ms ago. The range is marked used, and merged across SuperSlabs.
+    pub(super) fn take_dirty(&mut self, from: usize, now: u32, age: u32) -> Option<(usize, usize)> {
+        let old = |arena: &Arena, granule: usize| {
+            arena
+                .released
+                .get(granule / SUPERSLAB_GRANULES)
+                .is_some_and(|&stamp| now.wrapping_sub(stamp) >= age)
+        };
+        let is_dirty = |arena: &Arena, granule: usize| {
+            arena.dirty.get(granule / 64).is_some_and(|word| word >> (granule % 64) & 1 == 1)
+        };
+        let mut start = from;
+        loop {
+            if start >= self.granules {
+                return None;
+            }
+            let word = self.dirty.get(start / 64).copied().unwrap_or(0) >> (start % 64);
+            if word == 0 {
+                start = (start / 64 + 1) * 64;
+                continue;
+            }
+            start += word.trailing_zeros() as usize;
+            if old(self, start) {
+                break;
+            }
+            start = (start / SUPERSLAB_GRANULES + 1) * SUPERSLAB_GRANULES;
+        }
+        let mut end = start + 1;
+        while end < self.granules && is_dirty(self, end) && old(self, end) {
+            end += 1;
+        }
+        self.each_word(start, end - start, |used, dirty, mask| {
+            *used |= mask;
+            *dirty &= !mask;
+        });
+        Some((start, end - start))
+    }
+}
