@@ -168,33 +168,35 @@ pub(crate) fn resize_span(at: *mut u8, size: usize) -> Option<NonNull<u8>> {
     if bytes <= span.bytes && bytes >= span.bytes - span.bytes / 4 {
         return NonNull::new(at);
     }
-    // What grows once will grow again: address space for an eighth more costs nothing.
-    let bytes = if bytes > span.bytes { align_up(bytes + bytes / 8, os::PAGE)? } else { bytes };
     // Out of the table first: once the mapping has moved, its old address may be anyone's.
-    let span = spans::remove(at)?;
-    let (moved, now) = match os::remap(at, span.bytes, bytes, true) {
-        Some(moved) => (moved.as_ptr(), bytes),
-        None => (at, span.bytes),
+    let span = spans::lift(at)?;
+    // What grows once will grow again: address space for an eighth more costs nothing, unless it
+    // is short.
+    let roomy = if bytes > span.bytes { align_up(bytes + bytes / 8, os::PAGE) } else { None };
+    let resized = [roomy, Some(bytes)].into_iter().flatten().find_map(|bytes| {
+        os::remap(at, span.bytes, bytes, true).map(|at| Span { at: at.as_ptr(), bytes })
+    });
+    let Some(resized) = resized else {
+        spans::put_down(span);
+        return None;
     };
-    let clash = moved.addr() != at.addr() && registry::entry_taken(moved.addr());
-    if clash || !spans::insert(Span { at: moved, bytes: now }) {
-        // The table had room for it a moment ago, or the kernel chose a place we can't name: put
-        // the pages where we can.
-        return move_elsewhere(moved, now);
-    }
-    if now == bytes { NonNull::new(moved) } else { None }
+    let clash = resized.at != at && registry::entry_taken(resized.at.addr());
+    let placed = if clash { move_elsewhere(resized) } else { resized };
+    spans::put_down(placed);
+    NonNull::new(placed.at)
 }
 
+/// The kernel has moved a mapping to a place that the registry can't name: copies it to another.
 #[cold]
-fn move_elsewhere(from: *mut u8, bytes: usize) -> Option<NonNull<u8>> {
-    let to = map_unshared(bytes, os::PAGE, 4);
-    let Some(to) = to.filter(|to| spans::insert(Span { at: to.as_ptr(), bytes })) else {
+fn move_elsewhere(from: Span) -> Span {
+    let Some(to) = map_unshared(from.bytes, os::PAGE, 4) else {
         os::report::fatal(format_args!(
-            "cannot keep a block of {bytes} bytes that mremap moved to {from:p}: out of memory for its record"
+            "cannot keep a block of {} bytes that mremap moved to {:p}: out of memory for a copy; aborting",
+            from.bytes, from.at
         ));
     };
-    // SAFETY: both mappings are ours, `bytes` long and distinct.
-    unsafe { to.as_ptr().copy_from_nonoverlapping(from, bytes) };
-    os::unmap(from, bytes);
-    Some(to)
+    // SAFETY: both mappings are ours, equally long and distinct.
+    unsafe { to.as_ptr().copy_from_nonoverlapping(from.at, from.bytes) };
+    os::unmap(from.at, from.bytes);
+    Span { at: to.as_ptr(), bytes: from.bytes }
 }

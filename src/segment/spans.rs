@@ -25,6 +25,7 @@ const FIRST_SLOTS: usize = 128;
 struct Spans {
     slots: *mut Span,
     mask: usize,
+    /// Mappings recorded, and those that are lifted and will come back.
     live: usize,
     bytes: usize,
 }
@@ -56,6 +57,43 @@ impl Spans {
         }
     }
 
+    /// Puts a mapping into its slot; there is room.
+    fn place(&mut self, span: Span) {
+        let index = self.find(span.at);
+        debug_assert!(self.slot(index).at.is_null(), "a mapping is recorded once");
+        *self.slot(index) = span;
+        self.bytes += span.bytes;
+    }
+
+    /// Empties the slot of this address; `live` is the caller's to adjust.
+    fn take(&mut self, at: *mut u8) -> Option<Span> {
+        if self.slots.is_null() {
+            return None;
+        }
+        let mut hole = self.find(at);
+        let span = *self.slot(hole);
+        if span.at.is_null() {
+            return None;
+        }
+        self.bytes -= span.bytes;
+        // Shift back whatever probed past the hole.
+        let mut index = hole;
+        loop {
+            index = (index + 1) & self.mask;
+            let candidate = *self.slot(index);
+            if candidate.at.is_null() {
+                break;
+            }
+            let from_home = index.wrapping_sub(home(candidate.at.addr(), self.mask)) & self.mask;
+            if from_home >= (index.wrapping_sub(hole) & self.mask) {
+                *self.slot(hole) = candidate;
+                hole = index;
+            }
+        }
+        *self.slot(hole) = NONE;
+        Some(span)
+    }
+
     fn grow(&mut self) -> bool {
         let slots = if self.slots.is_null() { FIRST_SLOTS } else { 2 * (self.mask + 1) };
         let Some(table) = meta::alloc(slots * size_of::<Span>(), true) else { return false };
@@ -84,11 +122,8 @@ pub(crate) fn insert(span: Span) -> bool {
     if (spans.slots.is_null() || spans.live * 2 > spans.mask) && !spans.grow() {
         return false;
     }
-    let index = spans.find(span.at);
-    debug_assert!(spans.slot(index).at.is_null(), "a mapping is recorded once");
-    *spans.slot(index) = span;
+    spans.place(span);
     spans.live += 1;
-    spans.bytes += span.bytes;
     true
 }
 
@@ -104,34 +139,22 @@ pub(crate) fn get(at: *const u8) -> Option<Span> {
 }
 
 /// Removes and returns the mapping that starts at this address: the caller now owns it.
-pub(crate) fn remove(at: *const u8) -> Option<Span> {
+pub(crate) fn remove(at: *mut u8) -> Option<Span> {
     let mut spans = SPANS.lock();
-    if spans.slots.is_null() {
-        return None;
-    }
-    let mut hole = spans.find(at);
-    let span = *spans.slot(hole);
-    if span.at.is_null() {
-        return None;
-    }
+    let span = spans.take(at)?;
     spans.live -= 1;
-    spans.bytes -= span.bytes;
-    // Shift back whatever probed past the hole.
-    let mut index = hole;
-    loop {
-        index = (index + 1) & spans.mask;
-        let candidate = *spans.slot(index);
-        if candidate.at.is_null() {
-            break;
-        }
-        let from_home = index.wrapping_sub(home(candidate.at.addr(), spans.mask)) & spans.mask;
-        if from_home >= (index.wrapping_sub(hole) & spans.mask) {
-            *spans.slot(hole) = candidate;
-            hole = index;
-        }
-    }
-    *spans.slot(hole) = NONE;
     Some(span)
+}
+
+/// Takes the mapping that starts at this address out of the table, but keeps room for it: the
+/// caller changes it and gives it to [`put_down`].
+pub(crate) fn lift(at: *mut u8) -> Option<Span> {
+    SPANS.lock().take(at)
+}
+
+/// Records a mapping that was lifted, as it is now. Needs no memory.
+pub(crate) fn put_down(span: Span) {
+    SPANS.lock().place(span);
 }
 
 /// The mapping that contains this address, by search. For diagnostics.
@@ -189,6 +212,10 @@ mod tests {
         for n in 0..1000 {
             assert_eq!(get(fake(n)).is_some(), n % 3 != 0, "{n}");
         }
+        let lifted = lift(fake(1)).unwrap();
+        assert!(get(fake(1)).is_none() && lift(fake(1)).is_none());
+        put_down(Span { bytes: 2, ..lifted });
+        assert_eq!(get(fake(1)).map(|span| span.bytes), Some(2));
         assert!(containing(fake(1)).is_some());
         assert!(aliases(fake(1).addr() + WINDOW, 1));
         for n in 0..1000 {
