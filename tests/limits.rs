@@ -1,0 +1,373 @@
+//! Requests that can't be met: absurd sizes, alignments, and a system that refuses memory. The
+//! answer is null and `ENOMEM`, nothing else has changed, and the heap goes on working.
+
+mod common;
+
+use common::model::Model;
+use common::random::Random;
+use common::{SANITIZED, child, memory, walk};
+use hakmem::{Hakmem, raw};
+use std::alloc::{GlobalAlloc, Layout};
+
+#[track_caller]
+fn refused(what: &str, ask: impl FnOnce() -> *mut u8) {
+    memory::set_errno(0);
+    let at = ask();
+    assert!(at.is_null(), "{what} gave {at:p}");
+    assert_eq!(memory::errno(), libc::ENOMEM, "{what}: errno");
+}
+
+const LARGEST: usize = isize::MAX as usize;
+
+#[test]
+fn absurd_sizes_are_refused() {
+    for size in
+        [usize::MAX, usize::MAX - 1, usize::MAX - 4096, LARGEST + 1, LARGEST, LARGEST - 70_000]
+    {
+        refused("malloc", || raw::malloc(size));
+        refused("calloc of one", || raw::calloc(1, size));
+        refused("calloc of bytes", || raw::calloc(size, 1));
+        for align in [16, 4096, 1 << 21, 1 << 30, 1 << 62] {
+            refused("aligned_alloc", || raw::aligned_alloc(align, size));
+        }
+    }
+}
+
+#[test]
+fn overflowing_products_are_refused() {
+    for (count, size) in [
+        (usize::MAX, 2),
+        (2, usize::MAX),
+        (1 << 32, 1 << 32),
+        (1 << 33, (1 << 31) + 1),
+        (usize::MAX, usize::MAX),
+        (usize::MAX / 8 + 2, 8),
+    ] {
+        refused("calloc", || raw::calloc(count, size));
+    }
+    let none = raw::calloc(0, usize::MAX);
+    assert!(!none.is_null(), "nothing of anything is nothing");
+    // SAFETY: ours.
+    unsafe { raw::free(none) };
+}
+
+#[test]
+fn absurd_alignments_are_refused() {
+    for shift in 47..63 {
+        refused("aligned_alloc", || raw::aligned_alloc(1 << shift, 1));
+        let layout = Layout::from_size_align(1, 1 << shift).expect("valid");
+        // SAFETY: the size is not zero.
+        refused("alloc", || unsafe { Hakmem::new().alloc(layout) });
+        // SAFETY: as above.
+        refused("alloc_zeroed", || unsafe { Hakmem::new().alloc_zeroed(layout) });
+    }
+}
+
+#[test]
+fn large_alignments_are_met() {
+    for shift in 0..=33 {
+        let align = 1usize << shift;
+        for size in [1, 100, 5000, 300_000, 3 << 20] {
+            let at = raw::aligned_alloc(align, size);
+            assert!(!at.is_null(), "{size} at {align}");
+            assert_eq!(at.addr() % align, 0, "{size} at {align}");
+            // SAFETY: ours, `size` bytes long.
+            unsafe {
+                at.write(1);
+                at.add(size - 1).write(2);
+                assert!(raw::usable_size(at) >= size);
+                raw::free(at);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_refused_realloc_leaves_the_block_alone() {
+    for size in [1, 16, 100, 2000, 100_000, 1 << 20, 2 << 20, 5 << 20] {
+        let at = raw::malloc(size);
+        // SAFETY: ours, `size` bytes long.
+        unsafe {
+            at.write_bytes(0x5A, size);
+            for absurd in [usize::MAX, LARGEST + 1, LARGEST, LARGEST - (1 << 20), 1 << 50] {
+                refused("realloc", || raw::realloc(at, absurd));
+                assert!(raw::usable_size(at) >= size);
+            }
+            let bytes = std::slice::from_raw_parts(at, size);
+            assert!(bytes.iter().all(|&byte| byte == 0x5A), "{size}");
+            let layout = Layout::from_size_align(size, 8).expect("valid");
+            let heap = Hakmem::new();
+            let rust = heap.alloc(layout);
+            refused("GlobalAlloc::realloc", || heap.realloc(rust, layout, LARGEST - 7));
+            heap.dealloc(rust, layout);
+            raw::free(at);
+        }
+    }
+}
+
+#[test]
+fn zero_bytes_are_a_block() {
+    let blocks: Vec<_> = (0..100).map(|_| raw::malloc(0)).collect();
+    let mut distinct = blocks.clone();
+    distinct.sort();
+    distinct.dedup();
+    assert_eq!(distinct.len(), blocks.len());
+    for at in blocks {
+        assert!(!at.is_null());
+        // SAFETY: ours.
+        unsafe {
+            let at = raw::realloc(at, 0);
+            assert!(!at.is_null(), "realloc to nothing gives a block");
+            raw::free_sized(at, 0);
+        }
+    }
+    // SAFETY: null is allowed.
+    unsafe {
+        raw::free(std::ptr::null_mut());
+        assert_eq!(raw::usable_size(std::ptr::null()), 0);
+        let at = raw::realloc(std::ptr::null_mut(), 10);
+        assert!(!at.is_null());
+        raw::free(at);
+    }
+}
+
+#[test]
+fn free_and_its_kin_keep_errno() {
+    // Large ones too, with purges between: system calls that fail or not.
+    memory::set_errno(4321);
+    for round in 0..200 {
+        for size in [10, 3000, 300_000, 3 << 20, 40 << 20] {
+            let at = raw::malloc(size + round);
+            // SAFETY: ours.
+            unsafe { raw::free(at) };
+        }
+        if round % 50 == 0 {
+            raw::collect();
+        }
+    }
+    assert_eq!(memory::errno(), 4321);
+}
+
+/// Fills memory up to a limit with blocks of `size` bytes, then lives on below it.
+fn fills_up(size: usize) {
+    let mut blocks = Vec::with_capacity((128 << 20) / size.max(8));
+    // Before the first call: an arena reserved earlier would go beyond any limit.
+    memory::limit_address_space(96 << 20);
+    let keep = raw::malloc(10);
+    assert!(!keep.is_null());
+    for round in 0..3 {
+        loop {
+            memory::set_errno(0);
+            let at = raw::malloc(size);
+            if at.is_null() {
+                assert_eq!(memory::errno(), libc::ENOMEM);
+                break;
+            }
+            // SAFETY: ours, `size` bytes long.
+            unsafe {
+                at.write(round);
+                at.add(size - 1).write(round);
+            }
+            blocks.push(at);
+            assert!(blocks.len() < blocks.capacity(), "the limit does not hold");
+        }
+        let bytes = blocks.len() * size;
+        assert!(bytes > 40 << 20, "round {round}: only {bytes} bytes of 96 MiB were given");
+        walk();
+        // SAFETY: ours; each is freed once.
+        unsafe {
+            // What is there can be freed, and serves again at once.
+            for at in blocks.drain(..) {
+                assert_eq!((at.read(), at.add(size - 1).read()), (round, round));
+                raw::free(at);
+            }
+        }
+        let again = raw::malloc(size);
+        assert!(!again.is_null(), "round {round}: nothing to be had after everything was freed");
+        // SAFETY: ours.
+        unsafe { raw::free(again) };
+    }
+    // Memory that served one size serves another.
+    raw::collect();
+    for other in [100, 5000, 200_000, 1 << 20, 3 << 20] {
+        let at = raw::malloc(other);
+        assert!(!at.is_null(), "{other} bytes after {size}");
+        // SAFETY: ours.
+        unsafe { raw::free(at) };
+    }
+    memory::lift_limit();
+    let at = raw::malloc(200 << 20);
+    assert!(!at.is_null(), "the limit is gone");
+    // SAFETY: ours.
+    unsafe {
+        raw::free(at);
+        raw::free(keep);
+    }
+    walk();
+}
+
+#[test]
+fn a_full_address_space_is_survived() {
+    if SANITIZED {
+        return;
+    }
+    for size in [16usize, 500, 8000, 100_000, 1 << 20, 5 << 20] {
+        child::run("a_full_address_space_is_survived", &size.to_string(), &[], || fills_up(size))
+            .is_quiet();
+    }
+}
+
+#[test]
+fn no_memory_at_all_from_the_first_call_on() {
+    if SANITIZED {
+        return;
+    }
+    child::run("no_memory_at_all_from_the_first_call_on", "", &[], || {
+        memory::limit_address_space(0);
+        for size in [0, 100, 5000, 1 << 20, 1 << 30] {
+            refused("malloc", || raw::malloc(size));
+            refused("calloc", || raw::calloc(1, size));
+            refused("aligned_alloc", || raw::aligned_alloc(64, size));
+        }
+        assert_eq!(raw::collect(), 0);
+        memory::lift_limit();
+        let mut model = Model::new();
+        let mut random = Random::new(1);
+        for _ in 0..2000 {
+            let call = model.call(&mut random, 200);
+            model.apply(call);
+        }
+        model.check_all();
+        assert_eq!(walk().user(), model.in_slabs());
+    })
+    .is_quiet();
+}
+
+#[test]
+fn random_calls_at_the_limit_break_nothing() {
+    if SANITIZED {
+        return;
+    }
+    for seed in 0..4u64 {
+        let case = seed.to_string();
+        child::run("random_calls_at_the_limit_break_nothing", &case, &[], || {
+            let mut random = Random::new(seed);
+            let mut blocks: Vec<(*mut u8, usize, u8)> = Vec::with_capacity(1 << 20);
+            memory::limit_address_space(48 << 20);
+            let mut refusals = 0;
+            for step in 0..60_000 {
+                let stamp = step as u8;
+                let size = random.size(4 << 20);
+                // SAFETY: blocks are ours, as long as noted, and each is freed once.
+                unsafe {
+                    match random.below(8) {
+                        0..4 => {
+                            let at = if random.below(2) == 0 {
+                                raw::malloc(size)
+                            } else {
+                                raw::aligned_alloc(random.align(1 << 21), size)
+                            };
+                            if at.is_null() {
+                                refusals += 1;
+                            } else {
+                                at.write_bytes(stamp, size);
+                                blocks.push((at, size, stamp));
+                            }
+                        }
+                        4..6 if !blocks.is_empty() => {
+                            let index = random.below(blocks.len());
+                            let (at, old, stamp) = blocks[index];
+                            let to = raw::realloc(at, size);
+                            if to.is_null() {
+                                refusals += 1;
+                            } else {
+                                let kept = std::slice::from_raw_parts(to, old.min(size));
+                                assert!(kept.iter().all(|&byte| byte == stamp));
+                                to.write_bytes(stamp, size);
+                                blocks[index] = (to, size, stamp);
+                            }
+                        }
+                        _ if !blocks.is_empty() => {
+                            let (at, size, stamp) = blocks.swap_remove(random.below(blocks.len()));
+                            let kept = std::slice::from_raw_parts(at, size);
+                            assert!(kept.iter().all(|&byte| byte == stamp));
+                            raw::free(at);
+                        }
+                        _ => {}
+                    }
+                }
+                if step % 10_000 == 0 {
+                    walk();
+                }
+            }
+            assert!(refusals > 10, "the limit was hardly met: {refusals}");
+            for (at, size, stamp) in blocks.drain(..) {
+                // SAFETY: as above.
+                unsafe {
+                    let kept = std::slice::from_raw_parts(at, size);
+                    assert!(kept.iter().all(|&byte| byte == stamp));
+                    raw::free(at);
+                }
+            }
+            assert_eq!(walk().user(), 0);
+        })
+        .is_quiet();
+    }
+}
+
+#[test]
+fn a_huge_block_grows_where_a_copy_would_not_fit() {
+    if SANITIZED {
+        return;
+    }
+    child::run("a_huge_block_grows_where_a_copy_would_not_fit", "", &[], || {
+        const MIB: usize = 1 << 20;
+        let mut at = raw::malloc(64 * MIB);
+        // SAFETY: ours and as long as asked for.
+        unsafe {
+            at.write_bytes(0x77, 64 * MIB);
+            // Room for the bytes that are added, not for a second copy.
+            memory::limit_address_space(8 * MIB);
+            for mib in [65, 66, 68, 70] {
+                at = raw::realloc(at, mib * MIB);
+                assert!(!at.is_null(), "growing to {mib} MiB");
+            }
+            let kept = std::slice::from_raw_parts(at, 64 * MIB);
+            assert!(kept.iter().all(|&byte| byte == 0x77));
+            raw::free(at);
+        }
+    })
+    .is_quiet();
+}
+
+#[test]
+fn threads_start_and_end_while_memory_is_short() {
+    if SANITIZED {
+        return;
+    }
+    child::run("threads_start_and_end_while_memory_is_short", "", &[], || {
+        let (go, wait) = std::sync::mpsc::sync_channel::<()>(0);
+        let wait = std::sync::Mutex::new(wait);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    wait.lock().expect("no panic").recv().expect("the signal");
+                    // Born now, without memory: every call answers, none crashes.
+                    for size in [16, 1000, 50_000, 1 << 20] {
+                        let at = raw::malloc(size);
+                        // SAFETY: null or ours.
+                        unsafe { raw::free(at) };
+                    }
+                });
+            }
+            // Enough for what the harness allocates, too little for a heap.
+            memory::limit_address_space(600 << 10);
+            for _ in 0..8 {
+                go.send(()).expect("a thread waits");
+            }
+        });
+        memory::lift_limit();
+        assert_eq!(walk().user(), 0);
+    })
+    .is_quiet();
+}
