@@ -2,6 +2,7 @@
  * destructors that allocate and free, threads still at work while the process exits. */
 #include "check.h"
 
+#include <malloc.h>
 #include <pthread.h>
 
 /* --- Thousands of threads in turn: each leaves blocks behind that later ones free. --- */
@@ -182,6 +183,42 @@ static void test_keys(void) {
     CHECK(resident() < before + (32 << 20));
 }
 
+/* --- Every slow path on the smallest stack there is. --- */
+
+static void *on_a_small_stack(void *unused) {
+    (void)unused;
+    static _Atomic(void *) exchanged[300];
+    for (int i = 0; i < 300; i++) {
+        size_t size = (size_t)(i * i * 40);
+        char *block = i % 3 ? malloc(size) : calloc(1, size);
+        if (!block) REQUIRE(!"memory");
+        if (size) block[0] = block[size - 1] = 1;
+        block = realloc(block, size * 2 + 1);
+        if (!block) REQUIRE(!"memory");
+        free(atomic_exchange(&exchanged[i], block));
+    }
+    free(aligned_alloc(1 << 21, 1 << 20));
+    malloc_trim(0);
+    CHECK(mallinfo2().uordblks > 0);
+    FILE *nowhere = fopen("/dev/null", "w");
+    REQUIRE(nowhere != NULL && malloc_info(0, nowhere) == 0);
+    fclose(nowhere);
+    return NULL;
+}
+
+static void test_small_stacks(void) {
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    REQUIRE(pthread_attr_setstacksize(&attributes, (size_t)sysconf(_SC_THREAD_STACK_MIN)) == 0);
+    for (int i = 0; i < 10; i++) {
+        pthread_t thread[2];
+        for (int j = 0; j < 2; j++)
+            REQUIRE(pthread_create(&thread[j], &attributes, on_a_small_stack, NULL) == 0);
+        for (int j = 0; j < 2; j++) pthread_join(thread[j], NULL);
+    }
+    pthread_attr_destroy(&attributes);
+}
+
 /* --- Detached threads, and threads that work on while the process exits. --- */
 
 static atomic_int detached_done;
@@ -223,6 +260,7 @@ int main(void) {
     test_handing_over();
     test_legacy();
     test_keys();
+    test_small_stacks();
     test_detached();
     for (int i = 0; i < 3; i++) {
         pthread_t thread;
