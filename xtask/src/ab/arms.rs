@@ -49,7 +49,8 @@ impl Arm {
     /// Compiles the arm with `features` of the allocator on, into a folder called `name`.
     pub fn build(name: &str, features: &[String]) -> Result<Arm> {
         let folder = folder().join(name);
-        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot make {}", folder.display()))?;
         let kept = folder.join("linker.json");
         let (mut units, mut printed) = compile(&folder, features)?;
         let mut linker = match printed {
@@ -59,10 +60,20 @@ impl Arm {
                 Some(linker) => linker,
                 None => {
                     let mut clean = command::cargo();
-                    clean.args(["clean", "--quiet", "--release", "--package", PROGRAM_PACKAGE, "--target-dir"]).arg(&folder);
+                    clean
+                        .args([
+                            "clean",
+                            "--quiet",
+                            "--release",
+                            "--package",
+                            PROGRAM_PACKAGE,
+                            "--target-dir",
+                        ])
+                        .arg(&folder);
                     command::output(&mut clean)?;
                     (units, printed) = compile(&folder, features)?;
-                    printed.context("rustc printed no linker command; this needs Rust 1.95 on Linux")?
+                    printed
+                        .context("rustc printed no linker command; this needs Rust 1.95 on Linux")?
                 }
             },
         };
@@ -84,13 +95,22 @@ impl Arm {
 
 /// Shows that the arms differ in `gate`, with what it implies, and in nothing else. Returns what
 /// differs.
-pub fn one_difference(out: &Arm, with: &Arm, gate: &str, implied: &BTreeSet<String>) -> Result<BTreeSet<String>> {
+pub fn one_difference(
+    out: &Arm,
+    with: &Arm,
+    gate: &str,
+    implied: &BTreeSet<String>,
+) -> Result<BTreeSet<String>> {
     if out.gates().contains(gate) {
-        bail!("`{gate}` is on in the default build, so there is no arm without it; take it out of `default` first");
+        bail!(
+            "`{gate}` is on in the default build, so there is no arm without it; take it out of `default` first"
+        );
     }
     let added: BTreeSet<String> = with.gates().difference(&out.gates()).cloned().collect();
     if &added != implied {
-        bail!("the arms differ in the features {added:?}, expected {implied:?}; see [features] in Cargo.toml");
+        bail!(
+            "the arms differ in the features {added:?}, expected {implied:?}; see [features] in Cargo.toml"
+        );
     }
     let without_gates = |arm: &Arm| {
         let mut units = arm.units.clone();
@@ -100,8 +120,14 @@ pub fn one_difference(out: &Arm, with: &Arm, gate: &str, implied: &BTreeSet<Stri
         units
     };
     let (left, right) = (without_gates(out), without_gates(with));
-    if let Some(name) = left.keys().chain(right.keys()).find(|name| left.get(*name) != right.get(*name)) {
-        bail!("the arms differ in crate `{name}` too ({:?} and {:?}); no verdict could rest on them", left.get(name), right.get(name));
+    if let Some(name) =
+        left.keys().chain(right.keys()).find(|name| left.get(*name) != right.get(*name))
+    {
+        bail!(
+            "the arms differ in crate `{name}` too ({:?} and {:?}); no verdict could rest on them",
+            left.get(name),
+            right.get(name)
+        );
     }
     Ok(added)
 }
@@ -114,8 +140,23 @@ fn read(path: &Path) -> Option<Linker> {
 /// Runs cargo; returns what it compiled and, if rustc linked the program, the linker command.
 fn compile(folder: &Path, features: &[String]) -> Result<(BTreeMap<String, Unit>, Option<Linker>)> {
     let mut cargo = command::cargo();
-    cargo.args(["rustc", "--release", "--package", PROGRAM_PACKAGE, "--bin", PROGRAM, "--target-dir"]).arg(folder);
-    cargo.args(["--config", "profile.release.codegen-units=1", "--config", "profile.release.strip=false"]);
+    cargo
+        .args([
+            "rustc",
+            "--release",
+            "--package",
+            PROGRAM_PACKAGE,
+            "--bin",
+            PROGRAM,
+            "--target-dir",
+        ])
+        .arg(folder);
+    cargo.args([
+        "--config",
+        "profile.release.codegen-units=1",
+        "--config",
+        "profile.release.strip=false",
+    ]);
     cargo.arg("--message-format=json-render-diagnostics");
     for feature in features {
         cargo.arg("--features").arg(format!("{PACKAGE}/{feature}"));
@@ -140,7 +181,8 @@ fn unit(artifact: &Artifact) -> (String, Unit) {
     let package = artifact.package_id.repr.rsplit(['/', '#']).next().unwrap_or_default();
     let (name, kinds) = (&artifact.target.name, &artifact.target.kind);
     // The allocator goes by its package's name, every other crate by package, target and kind.
-    let ours = artifact.package_id.repr.contains(&format!("#{PACKAGE}@")) || package.starts_with(&format!("{PACKAGE}@"));
+    let ours = artifact.package_id.repr.contains(&format!("#{PACKAGE}@"))
+        || package.starts_with(&format!("{PACKAGE}@"));
     let key = if ours { PACKAGE.to_owned() } else { format!("{package} {name} {kinds:?}") };
     let profile = &artifact.profile;
     let profile = format!(

@@ -3,10 +3,10 @@
 //!
 //! Both are exact for one thread. A run that its limit cuts off gives lower bounds and says so.
 
+use super::probe::Probed;
 use crate::shared::{command, paths};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use super::probe::Probed;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -53,7 +53,10 @@ pub struct Counts {
 impl Counts {
     /// How often the instructions at `offsets` of the function at `start` ran, together.
     pub fn sum(&self, start: u64, offsets: &[u64]) -> u64 {
-        offsets.iter().map(|offset| self.executed.get(&(start + offset)).copied().unwrap_or(0)).sum()
+        offsets
+            .iter()
+            .map(|offset| self.executed.get(&(start + offset)).copied().unwrap_or(0))
+            .sum()
     }
 }
 
@@ -68,7 +71,13 @@ pub struct Subject<'a> {
 }
 
 /// Runs the program with `arguments` and counts.
-pub fn count(counter: Counter, subject: &Subject<'_>, arguments: &[String], limit: Duration, scratch: &Path) -> Result<Counts> {
+pub fn count(
+    counter: Counter,
+    subject: &Subject<'_>,
+    arguments: &[String],
+    limit: Duration,
+    scratch: &Path,
+) -> Result<Counts> {
     match counter {
         Counter::Callgrind => callgrind(subject, arguments, limit, scratch),
         Counter::Breakpoints => {
@@ -79,7 +88,12 @@ pub fn count(counter: Counter, subject: &Subject<'_>, arguments: &[String], limi
     }
 }
 
-fn callgrind(subject: &Subject<'_>, arguments: &[String], limit: Duration, scratch: &Path) -> Result<Counts> {
+fn callgrind(
+    subject: &Subject<'_>,
+    arguments: &[String],
+    limit: Duration,
+    scratch: &Path,
+) -> Result<Counts> {
     let program = subject.program;
     let file: PathBuf = scratch.join("callgrind.out");
     // Valgrind appends to no file that exists.
@@ -89,7 +103,8 @@ fn callgrind(subject: &Subject<'_>, arguments: &[String], limit: Duration, scrat
     run.args(["--compress-strings=no", "--compress-pos=no", "--collect-jumps=no"]);
     run.arg(format!("--callgrind-out-file={}", file.display())).arg(program).args(arguments);
     run.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = run.spawn().with_context(|| format!("cannot start `{}`", command::show(&run)))?;
+    let mut child =
+        run.spawn().with_context(|| format!("cannot start `{}`", command::show(&run)))?;
     let started = Instant::now();
     while child.try_wait()?.is_none() {
         if started.elapsed() > limit {
@@ -101,9 +116,15 @@ fn callgrind(subject: &Subject<'_>, arguments: &[String], limit: Duration, scrat
     }
     let output = child.wait_with_output()?;
     if !output.status.success() {
-        bail!("`{}` failed ({}):\n{}", command::show(&run), output.status, command::tail(&output.stderr, 15));
+        bail!(
+            "`{}` failed ({}):\n{}",
+            command::show(&run),
+            output.status,
+            command::tail(&output.stderr, 15)
+        );
     }
-    let text = std::fs::read_to_string(&file).with_context(|| format!("valgrind left no {}", file.display()))?;
+    let text = std::fs::read_to_string(&file)
+        .with_context(|| format!("valgrind left no {}", file.display()))?;
     let object = program.canonicalize()?;
     let mut counts = parse(&text, &object.to_string_lossy(), subject)?;
     counts.printed = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -124,7 +145,9 @@ fn parse(text: &str, program: &str, subject: &Subject<'_>) -> Result<Counts> {
             function = name;
         } else if line.starts_with("calls=") {
             inclusive = true;
-        } else if let Some((address, cost)) = line.strip_prefix("0x").and_then(|rest| rest.split_once(' ')) {
+        } else if let Some((address, cost)) =
+            line.strip_prefix("0x").and_then(|rest| rest.split_once(' '))
+        {
             // The line after `calls=` repeats the cost of the callee.
             if std::mem::take(&mut inclusive) {
                 continue;
@@ -173,10 +196,14 @@ mod tests {
         let functions = link::addresses(&program).unwrap();
         let own = comparison.with.own.iter().filter(|(name, _)| name.contains(part));
         let places = own.filter_map(|(name, offsets)| Some((functions.get(name)?, offsets)));
-        let places: BTreeSet<u64> = places.flat_map(|(at, offsets)| offsets.iter().map(move |offset| at + offset)).collect();
+        let places: BTreeSet<u64> = places
+            .flat_map(|(at, offsets)| offsets.iter().map(move |offset| at + offset))
+            .collect();
         let subject = Subject { program: &program, functions: &functions, places };
         let arguments = ["--scenario", scenario, "--ops", &ops.to_string()].map(str::to_owned);
-        let counts = count(counter, &subject, &arguments, Duration::from_secs(60), fixture.folder()).unwrap();
+        let counts =
+            count(counter, &subject, &arguments, Duration::from_secs(60), fixture.folder())
+                .unwrap();
         assert!(!counts.partial && counts.printed.contains("checksum"), "{:?}", counts.printed);
         assert!(counts.total.is_none_or(|total| total > ops));
         subject.places.iter().map(|place| counts.sum(*place, &[0])).sum()
@@ -185,10 +212,19 @@ mod tests {
     /// The three known cases, by one counter.
     fn known_cases(counter: Counter) {
         assert_eq!(hits(counter, "same", "", "work", 500), 0);
-        assert_eq!(hits(counter, "used", "", "idle", 500), 0, "the counter is not reached in `idle`");
-        let (some, more) = (hits(counter, "used", "", "work", 500), hits(counter, "used", "", "work", 1500));
+        assert_eq!(
+            hits(counter, "used", "", "idle", 500),
+            0,
+            "the counter is not reached in `idle`"
+        );
+        let (some, more) =
+            (hits(counter, "used", "", "work", 500), hits(counter, "used", "", "work", 1500));
         assert_eq!((more - some) % 1000, 0, "a whole number of instructions per operation");
-        assert!((1000..=3000).contains(&(more - some)), "one to three per operation: {}", more - some);
+        assert!(
+            (1000..=3000).contains(&(more - some)),
+            "one to three per operation: {}",
+            more - some
+        );
     }
 
     #[test]
@@ -208,6 +244,9 @@ mod tests {
     #[test]
     fn code_that_never_runs_has_its_test_executed_and_its_body_not() {
         assert_eq!(hits(Counter::Breakpoints, "cold", "never", "work", 200), 0);
-        assert!(hits(Counter::Breakpoints, "cold", "operation", "work", 200) >= 200, "the test for it runs each time");
+        assert!(
+            hits(Counter::Breakpoints, "cold", "operation", "work", 200) >= 200,
+            "the test for it runs each time"
+        );
     }
 }

@@ -67,7 +67,9 @@ pub fn compare(out: &Code, with: &Code) -> Comparison {
 
 fn by_name(code: &Code) -> BTreeMap<&str, Vec<&Function>> {
     let mut map: BTreeMap<&str, Vec<&Function>> = BTreeMap::new();
-    code.functions.iter().for_each(|function| map.entry(&function.name).or_default().push(function));
+    code.functions
+        .iter()
+        .for_each(|function| map.entry(&function.name).or_default().push(function));
     map
 }
 
@@ -115,7 +117,13 @@ fn equal(left: &Function, right: &Function) -> bool {
 }
 
 /// Aligns two functions and notes what has no equal on the other side.
-fn align(left: &[Instr], right: &[Instr], left_symbol: &str, right_symbol: &str, comparison: &mut Comparison) {
+fn align(
+    left: &[Instr],
+    right: &[Instr],
+    left_symbol: &str,
+    right_symbol: &str,
+    comparison: &mut Comparison,
+) {
     let exact = |side: &[Instr]| side.iter().map(|instr| instr.exact.clone()).collect::<Vec<_>>();
     let mut pairs = Vec::new();
     for op in capture_diff_slices(Algorithm::Myers, &exact(left), &exact(right)) {
@@ -125,9 +133,15 @@ fn align(left: &[Instr], right: &[Instr], left_symbol: &str, right_symbol: &str,
             continue;
         }
         // Inside a changed stretch, what differs by a displacement only is still the same.
-        let unplaced = |side: &[Instr]| side.iter().map(|instr| instr.unplaced.clone()).collect::<Vec<_>>();
-        for inner in capture_diff_slices(Algorithm::Myers, &unplaced(&left[old.clone()]), &unplaced(&right[new.clone()])) {
-            let (old, new) = (shift(inner.old_range(), old.start), shift(inner.new_range(), new.start));
+        let unplaced =
+            |side: &[Instr]| side.iter().map(|instr| instr.unplaced.clone()).collect::<Vec<_>>();
+        for inner in capture_diff_slices(
+            Algorithm::Myers,
+            &unplaced(&left[old.clone()]),
+            &unplaced(&right[new.clone()]),
+        ) {
+            let (old, new) =
+                (shift(inner.old_range(), old.start), shift(inner.new_range(), new.start));
             if let DiffOp::Equal { .. } = inner {
                 note(&mut comparison.out.moved, left_symbol, &left[old.clone()]);
                 note(&mut comparison.with.moved, right_symbol, &right[new.clone()]);
@@ -146,7 +160,8 @@ fn align(left: &[Instr], right: &[Instr], left_symbol: &str, right_symbol: &str,
         let (Some(to_left), Some(to_right)) = (left[a].jump, right[b].jump) else { continue };
         let (to_left, to_right) = (place(left, to_left), place(right, to_right));
         // A target that has no pair is the feature's own code, and counted there.
-        let elsewhere = to_left.and_then(|to| paired.get(&to)).is_some_and(|to| Some(*to) != to_right);
+        let elsewhere =
+            to_left.and_then(|to| paired.get(&to)).is_some_and(|to| Some(*to) != to_right);
         if elsewhere && !leads_to_own(comparison, right_symbol, right, to_right) {
             inserted = true;
             note(&mut comparison.out.own, left_symbol, &left[a..=a]);
@@ -175,7 +190,10 @@ fn shift(range: std::ops::Range<usize>, by: usize) -> std::ops::Range<usize> {
 
 fn note(places: &mut Places, symbol: &str, instructions: &[Instr]) {
     if !instructions.is_empty() {
-        places.entry(symbol.to_owned()).or_default().extend(instructions.iter().map(|instr| instr.offset));
+        places
+            .entry(symbol.to_owned())
+            .or_default()
+            .extend(instructions.iter().map(|instr| instr.offset));
     }
 }
 
@@ -195,7 +213,12 @@ fn compare_instances(out: &Code, with: &Code, comparison: &mut Comparison) {
             let left_over = surplus.get_mut(colour).filter(|count| **count * sign > 0);
             let Some(count) = left_over else { continue };
             *count -= sign;
-            let calls: Vec<Instr> = function.instructions.iter().filter(|instr| instr.refers.is_some()).cloned().collect();
+            let calls: Vec<Instr> = function
+                .instructions
+                .iter()
+                .filter(|instr| instr.refers.is_some())
+                .cloned()
+                .collect();
             note(&mut side.own, &function.symbol, &calls);
             comparison.differing.entry(function.name.clone()).or_default();
         }
@@ -208,8 +231,12 @@ fn compare_instances(out: &Code, with: &Code, comparison: &mut Comparison) {
 }
 
 fn colours(code: &Code) -> Vec<u64> {
-    let index: HashMap<&str, usize> =
-        code.functions.iter().enumerate().map(|(at, function)| (function.symbol.as_str(), at)).collect();
+    let index: HashMap<&str, usize> = code
+        .functions
+        .iter()
+        .enumerate()
+        .map(|(at, function)| (function.symbol.as_str(), at))
+        .collect();
     let mut colours: Vec<u64> = vec![0; code.functions.len()];
     for _ in 0..4 {
         colours = code
@@ -233,14 +260,18 @@ fn colours(code: &Code) -> Vec<u64> {
 fn compare_data(out: &Code, with: &Code, comparison: &mut Comparison) {
     let list = |code: &Code| {
         let mut map: BTreeMap<String, Vec<(u64, u128)>> = BTreeMap::new();
-        code.data.iter().for_each(|datum| map.entry(datum.name.clone()).or_default().push((datum.size, datum.digest)));
+        code.data.iter().for_each(|datum| {
+            map.entry(datum.name.clone()).or_default().push((datum.size, datum.digest))
+        });
         map.values_mut().for_each(|list| list.sort_unstable());
         map
     };
     let (left, right) = (list(out), list(with));
     for name in left.keys().chain(right.keys()).collect::<BTreeSet<_>>() {
         if left.get(name) != right.get(name) {
-            let size = |side: &BTreeMap<String, Vec<(u64, u128)>>| side.get(name).map_or(0, |list| list.iter().map(|(size, _)| size).sum());
+            let size = |side: &BTreeMap<String, Vec<(u64, u128)>>| {
+                side.get(name).map_or(0, |list| list.iter().map(|(size, _)| size).sum())
+            };
             comparison.data.insert(name.clone(), (size(&left), size(&right)));
         }
     }
@@ -267,7 +298,12 @@ mod tests {
     fn an_added_counter_is_found_in_its_function_alone() {
         let comparison = compared("used");
         assert_eq!(comparison.differing.keys().collect::<Vec<_>>(), ["program::operation"]);
-        assert_eq!(comparison.out.own.values().map(Vec::len).sum::<usize>(), 0, "{:?}", comparison.out.own);
+        assert_eq!(
+            comparison.out.own.values().map(Vec::len).sum::<usize>(),
+            0,
+            "{:?}",
+            comparison.out.own
+        );
         assert!((1..=3).contains(&comparison.own().1), "{:?}", comparison.with.own);
         assert!(comparison.data.contains_key("program::COUNTER"), "{:?}", comparison.data);
     }

@@ -40,7 +40,12 @@ impl Fixture {
         let folder = self.folder().join(name);
         std::fs::create_dir_all(&folder).expect("made");
         let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-        rustc.current_dir(&folder).args(["--edition=2024", "-O", "-Ccodegen-units=1", "-Cpanic=abort"]);
+        rustc.current_dir(&folder).args([
+            "--edition=2024",
+            "-O",
+            "-Ccodegen-units=1",
+            "-Cpanic=abort",
+        ]);
         rustc.args(["-Csave-temps", "--print=link-args", "--crate-name=program", "-o", "program"]);
         // The disambiguator differs between real arms too.
         rustc.args([&format!("-Cmetadata={name}"), &format!("--cfg={}", self.case)]);
@@ -49,7 +54,8 @@ impl Fixture {
         }
         rustc.arg("../program.rs");
         let printed = crate::shared::command::stdout(&mut rustc).expect("the fixture compiles");
-        let linker = printed.lines().find_map(|line| Linker::parse(line, &folder)).expect("link-args");
+        let linker =
+            printed.lines().find_map(|line| Linker::parse(line, &folder)).expect("link-args");
         let code = Code::load(&linker.inputs()).expect("objects are read");
         FixtureArm { linker, code, program: folder.join("program") }
     }

@@ -137,25 +137,38 @@ impl Judge {
     }
 
     /// One look at all scenarios, spending `alpha`. `None` with too few layouts.
-    pub fn look(&mut self, samples: &[Samples], alpha: f64, rng: &mut impl Rng) -> Option<Vec<Judged>> {
+    pub fn look(
+        &mut self,
+        samples: &[Samples],
+        alpha: f64,
+        rng: &mut impl Rng,
+    ) -> Option<Vec<Judged>> {
         let mut looked = Vec::new();
         for scenario in samples {
             if scenario.effect.len() < FEWEST {
                 return None;
             }
             let mut resample = |values: &[f64]| Bootstrap::resample(values, self.resamples, rng);
-            looked.push((resample(&scenario.effect)?, resample(&scenario.control)?, resample(&scenario.slow)?));
+            looked.push((
+                resample(&scenario.effect)?,
+                resample(&scenario.control)?,
+                resample(&scenario.slow)?,
+            ));
         }
-        let inflations: Vec<f64> = looked.iter().map(|(_, control, _)| inflation(control)).collect();
+        let inflations: Vec<f64> =
+            looked.iter().map(|(_, control, _)| inflation(control)).collect();
         let p_values: Vec<f64> = looked
             .iter()
             .zip(&inflations)
-            .map(|((effect, ..), factor)| effect.smallest_alpha(|i| call(i.widened(effect.estimate, *factor)).is_some()))
+            .map(|((effect, ..), factor)| {
+                effect.smallest_alpha(|i| call(i.widened(effect.estimate, *factor)).is_some())
+            })
             .collect();
         let levels = holm(&p_values, alpha);
         let judged = looked.iter().enumerate().map(|(at, (effect, control, slow))| {
             let (level, passes) = levels[at];
-            let widened = |alpha: f64| effect.interval(alpha).widened(effect.estimate, inflations[at]);
+            let widened =
+                |alpha: f64| effect.interval(alpha).widened(effect.estimate, inflations[at]);
             if passes && self.calls[at].is_none() {
                 self.calls[at] = call(widened(level));
             }
@@ -188,7 +201,9 @@ impl Judge {
         }
         let injected = slow.interval(0.10);
         let generous = injected.widened(slow.estimate, 2.0 * inflation);
-        if !generous.holds(self.expected_slow) && (slow.estimate - self.expected_slow).abs() > MARGIN / 2.0 {
+        if !generous.holds(self.expected_slow)
+            && (slow.estimate - self.expected_slow).abs() > MARGIN / 2.0
+        {
             faults.push(format!(
                 "an injected slowdown of {:.2} % came out {:+.2} % [{:+.2}, {:+.2}]",
                 self.expected_slow, slow.estimate, injected.low, injected.high
@@ -204,7 +219,11 @@ fn inflation(control: &Bootstrap) -> f64 {
     if interval.holds(0.0) {
         return 1.0;
     }
-    let towards_zero = if control.estimate > 0.0 { control.estimate - interval.low } else { interval.high - control.estimate };
+    let towards_zero = if control.estimate > 0.0 {
+        control.estimate - interval.low
+    } else {
+        interval.high - control.estimate
+    };
     (control.estimate.abs() / towards_zero.max(1e-9)).max(1.0)
 }
 
@@ -254,7 +273,12 @@ mod tests {
     }
 
     /// Whole experiments, looks and all, with the true effects given; how often each verdict came.
-    fn experiments(effects: &[f64], control: f64, slow: f64, count: usize) -> impl Fn(Verdict) -> usize {
+    fn experiments(
+        effects: &[f64],
+        control: f64,
+        slow: f64,
+        count: usize,
+    ) -> impl Fn(Verdict) -> usize {
         let mut rng = SmallRng::seed_from_u64(42);
         let verdicts: Vec<Verdict> = (0..count)
             .map(|_| {
@@ -299,7 +323,12 @@ mod tests {
         // 0.5 is the least that GO may be said of: saying it of that is right half the way, saying
         // NEUTRAL or GO more often than the error probability allows would be wrong.
         let count = experiments(&[0.5], 0.0, 0.995, 60);
-        assert!(count(Verdict::Go) + count(Verdict::Neutral) <= 12, "{} {}", count(Verdict::Go), count(Verdict::Neutral));
+        assert!(
+            count(Verdict::Go) + count(Verdict::Neutral) <= 12,
+            "{} {}",
+            count(Verdict::Go),
+            count(Verdict::Neutral)
+        );
         assert_eq!(count(Verdict::NoGo), 0);
     }
 
@@ -322,17 +351,18 @@ mod tests {
     #[test]
     fn the_control_widens_until_it_holds_zero() {
         let mut rng = SmallRng::seed_from_u64(5);
-        let control = Bootstrap::new(&layouts(&mut rng, 0.4, 60), &mut rng).unwrap();
+        let control = Bootstrap::resample(&layouts(&mut rng, 0.4, 60), 10_000, &mut rng).unwrap();
         let factor = inflation(&control);
         let widened = control.interval(0.10).widened(control.estimate, factor * 1.001);
         assert!(factor > 1.0 && widened.holds(0.0), "{factor} {widened:?}");
-        let centred = Bootstrap::new(&layouts(&mut rng, 0.0, 60), &mut rng).unwrap();
+        let centred = Bootstrap::resample(&layouts(&mut rng, 0.0, 60), 10_000, &mut rng).unwrap();
         assert!(inflation(&centred) < 1.2);
     }
 
     #[test]
     fn few_layouts_are_not_judged() {
-        let samples = Samples { effect: vec![0.0; 11], control: vec![0.0; 11], slow: vec![1.0; 11] };
+        let samples =
+            Samples { effect: vec![0.0; 11], control: vec![0.0; 11], slow: vec![1.0; 11] };
         assert!(Judge::new(1, 10).look(&[samples], 0.1, &mut SmallRng::seed_from_u64(1)).is_none());
     }
 }

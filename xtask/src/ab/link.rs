@@ -30,8 +30,10 @@ impl Linker {
     pub fn parse(line: &str, folder: &Path) -> Option<Linker> {
         let words = split(line)?;
         let first = words.iter().position(|(name, _)| name.is_none())?;
-        let environment =
-            words[..first].iter().map(|(name, value)| (name.clone().unwrap_or_default(), value.clone())).collect();
+        let environment = words[..first]
+            .iter()
+            .map(|(name, value)| (name.clone().unwrap_or_default(), value.clone()))
+            .collect();
         let mut rest = words[first..].iter().map(|(name, value)| match name {
             Some(name) => format!("{name}={value}"),
             None => value.clone(),
@@ -49,7 +51,8 @@ impl Linker {
 
     /// The objects and archives that the command names.
     pub fn inputs(&self) -> Vec<PathBuf> {
-        let is_input = |word: &&String| [".o", ".rlib", ".a"].iter().any(|ending| word.ends_with(ending));
+        let is_input =
+            |word: &&String| [".o", ".rlib", ".a"].iter().any(|ending| word.ends_with(ending));
         self.arguments
             .iter()
             .filter(|word| !word.starts_with('-'))
@@ -62,7 +65,8 @@ impl Linker {
     /// order for `None`. Debug information, which no run needs, is left out.
     pub fn link(&self, output: &Path, seed: Option<u32>) -> Result<()> {
         let mut link = Command::new(&self.program);
-        link.current_dir(&self.folder).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        link.current_dir(&self.folder)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         let mut arguments = self.arguments.iter();
         while let Some(word) = arguments.next() {
             link.arg(word);
@@ -119,23 +123,30 @@ fn moved(one: &BTreeMap<String, u64>, two: &BTreeMap<String, u64>) -> Moved {
 
 /// The address of every function of a linked program, by mangled name.
 pub fn addresses(program: &Path) -> Result<BTreeMap<String, u64>> {
-    let bytes = std::fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
-    let file = object::File::parse(&*bytes).with_context(|| format!("{} is no program", program.display()))?;
+    let bytes =
+        std::fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+    let file = object::File::parse(&*bytes)
+        .with_context(|| format!("{} is no program", program.display()))?;
     let found: BTreeMap<String, u64> = file
         .symbols()
         .filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.is_definition())
         .filter_map(|symbol| Some((symbol.name().ok()?.to_owned(), symbol.address())))
         .collect();
     if found.is_empty() {
-        bail!("{} has no symbol table; `strip` in the release profile must be off", program.display());
+        bail!(
+            "{} has no symbol table; `strip` in the release profile must be off",
+            program.display()
+        );
     }
     Ok(found)
 }
 
 /// All names that a linked program defines, functions and data.
 pub fn symbols(program: &Path) -> Result<BTreeSet<String>> {
-    let bytes = std::fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
-    let file = object::File::parse(&*bytes).with_context(|| format!("{} is no program", program.display()))?;
+    let bytes =
+        std::fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+    let file = object::File::parse(&*bytes)
+        .with_context(|| format!("{} is no program", program.display()))?;
     let defined = file.symbols().filter(|symbol| symbol.is_definition());
     Ok(defined.filter_map(|symbol| Some(symbol.name().ok()?.to_owned())).collect())
 }
@@ -181,7 +192,10 @@ mod tests {
     fn a_printed_command_is_read_back() {
         let line = r#"LC_ALL="C" VSLANG="1033" "cc" "-m64" "a b.o" "x\"y.rlib" "-o" "out" "-pie""#;
         let linker = Linker::parse(line, Path::new("/w")).unwrap();
-        assert_eq!(linker.environment, [("LC_ALL".into(), "C".into()), ("VSLANG".into(), "1033".into())]);
+        assert_eq!(
+            linker.environment,
+            [("LC_ALL".into(), "C".into()), ("VSLANG".into(), "1033".into())]
+        );
         assert_eq!(linker.program, "cc");
         assert_eq!(linker.inputs(), [Path::new("/w/a b.o"), Path::new("/w/x\"y.rlib")]);
         assert_eq!(Linker::parse("   Compiling hakmem v0.1.0", Path::new("/w")), None);

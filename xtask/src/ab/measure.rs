@@ -112,12 +112,15 @@ pub struct Bench<'a> {
     pub folder: &'a Path,
     /// The share of a block's time that others may take before it is dropped.
     pub disturbance: f64,
+    /// More work for the arm with the gate, in thousandths: 0 but in the self-test.
+    pub injected_permille: u64,
 }
 
 impl Bench<'_> {
     /// Measures one layout: a block for each scenario. Stops between blocks after Ctrl-C.
     pub fn layout(&self, layout: usize, rng: &mut impl Rng) -> Result<Vec<Block>> {
-        let (seed, control_seed) = (rng.random_range(1..u32::MAX - 1), rng.random_range(1..u32::MAX - 1));
+        let (seed, control_seed) =
+            (rng.random_range(1..u32::MAX - 1), rng.random_range(1..u32::MAX - 1));
         let linked = self.link(seed, control_seed)?;
         let mut blocks = Vec::new();
         for scenario in self.scenarios {
@@ -135,20 +138,30 @@ impl Bench<'_> {
         let (out, with) = (&self.arms.0.linker, &self.arms.1.linker);
         // Side by side: nothing is being measured now.
         std::thread::scope(|scope| {
-            let first = scope.spawn(|| out.link(&linked.out, Some(seed)).and_then(|()| with.link(&linked.with, Some(seed))));
+            let first = scope.spawn(|| {
+                out.link(&linked.out, Some(seed)).and_then(|()| with.link(&linked.with, Some(seed)))
+            });
             let second = scope.spawn(|| out.link(&linked.control, Some(control_seed)));
-            [first, second].into_iter().try_for_each(|link| link.join().expect("linking does not panic"))
+            [first, second]
+                .into_iter()
+                .try_for_each(|link| link.join().expect("linking does not panic"))
         })?;
         Ok(linked)
     }
 
-    fn block(&self, scenario: &Fitted, linked: &Linked, ids: (usize, u32, u32), rng: &mut impl Rng) -> Result<Block> {
+    fn block(
+        &self,
+        scenario: &Fitted,
+        linked: &Linked,
+        ids: (usize, u32, u32),
+        rng: &mut impl Rng,
+    ) -> Result<Block> {
         let processor = (!scenario.threaded).then_some(self.processor);
         let conditions = Conditions { processor, padding: rng.random_range(0..4096) };
         let run = |role: Role, ops: u64| -> Result<Ran> {
             let (program, slowdown) = match role {
                 Role::Out => (&linked.out, 0),
-                Role::With => (&linked.with, 0),
+                Role::With => (&linked.with, self.injected_permille),
                 Role::Control => (&linked.control, 0),
                 Role::Slow => (&linked.control, SLOWDOWN_PERMILLE),
             };
@@ -161,11 +174,16 @@ impl Bench<'_> {
         order.shuffle(rng);
         let order: Vec<Role> = order.into_iter().chain(order.into_iter().rev()).collect();
         let (stolen, started) = (process::stolen_ms(processor), Instant::now());
-        let runs = order.iter().map(|role| Ok((*role, run(*role, scenario.ops)?))).collect::<Result<Vec<_>>>()?;
+        let runs = order
+            .iter()
+            .map(|role| Ok((*role, run(*role, scenario.ops)?)))
+            .collect::<Result<Vec<_>>>()?;
         let stolen_ms = process::stolen_ms(processor).saturating_sub(stolen);
         let wall_ms = started.elapsed().as_secs_f64() * 1e3;
         same_work(scenario, &runs)?;
-        let of = |role: Role| runs.iter().filter(move |(ran, _)| *ran == role).map(|(_, ran)| &ran.printed);
+        let of = |role: Role| {
+            runs.iter().filter(move |(ran, _)| *ran == role).map(|(_, ran)| &ran.printed)
+        };
         let times = |role: Role| -> Result<[u64; 2]> {
             let times: Vec<u64> = of(role).map(|printed| scenario.time(printed).max(1)).collect();
             times.try_into().ok().context("every program runs twice in a block")
@@ -174,8 +192,11 @@ impl Bench<'_> {
             let most = |role| of(role).map(value).max().unwrap_or(0);
             (most(Role::Out), most(Role::With))
         };
-        let sum = |value: fn(&process::Printed) -> u64| runs.iter().map(|(_, ran)| value(&ran.printed) as f64).sum::<f64>();
-        let off_processor = if scenario.threaded { 0.0 } else { 1.0 - sum(|p| p.cpu_ns) / sum(|p| p.ns).max(1.0) };
+        let sum = |value: fn(&process::Printed) -> u64| {
+            runs.iter().map(|(_, ran)| value(&ran.printed) as f64).sum::<f64>()
+        };
+        let off_processor =
+            if scenario.threaded { 0.0 } else { 1.0 - sum(|p| p.cpu_ns) / sum(|p| p.ns).max(1.0) };
         Ok(Block {
             layout: ids.0,
             seed: ids.1,
@@ -217,7 +238,12 @@ fn same_work(scenario: &Fitted, runs: &[(Role, Ran)]) -> Result<()> {
         if ours.checksum != theirs.checksum || ours.ops != theirs.ops {
             bail!(
                 "scenario {} did different work in two programs ({:?}: checksum {}, {} operations; expected {}, {}); this is a bug, not a verdict",
-                scenario.name, role, ours.checksum, ours.ops, theirs.checksum, theirs.ops
+                scenario.name,
+                role,
+                ours.checksum,
+                ours.ops,
+                theirs.checksum,
+                theirs.ops
             );
         }
     }
@@ -234,13 +260,21 @@ mod tests {
     }
 
     fn fitted() -> Fitted {
-        Fitted { name: "work".into(), unit: "block".into(), threaded: false, ops: 5, ns_per_op: 1.0 }
+        Fitted {
+            name: "work".into(),
+            unit: "block".into(),
+            threaded: false,
+            ops: 5,
+            ns_per_op: 1.0,
+        }
     }
 
     #[test]
     fn different_work_is_an_error_and_never_a_verdict() {
         assert!(same_work(&fitted(), &[(Role::Out, printed(7)), (Role::With, printed(7))]).is_ok());
-        let error = same_work(&fitted(), &[(Role::Out, printed(7)), (Role::With, printed(8))]).unwrap_err().to_string();
+        let error = same_work(&fitted(), &[(Role::Out, printed(7)), (Role::With, printed(8))])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("checksum 8") && error.contains("expected 7"), "{error}");
     }
 
@@ -260,7 +294,11 @@ mod tests {
         });
         let block: Block = serde_json::from_value(json).unwrap();
         assert!((block.effect() - 0.995).abs() < 0.001);
-        assert!(block.control_effect().abs() < 0.01, "opposite deviations cancel: {}", block.control_effect());
+        assert!(
+            block.control_effect().abs() < 0.01,
+            "opposite deviations cancel: {}",
+            block.control_effect()
+        );
         assert_eq!(block.slow_effect(), 0.0);
     }
 }

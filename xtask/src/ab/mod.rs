@@ -4,7 +4,8 @@
 //!    differs. 2. [`object`] and [`diff`] compare the code before linking; the same code needs no
 //!    clock. 3. [`count`] and [`scenario`] show that what differs runs at all, and choose where it
 //!    shows best. 4. [`link`] and [`measure`] time both arms, layout after layout, with two controls.
-//!    5. [`judge`] decides by rules fixed in advance; [`outcome`] and [`report`] say why.
+//!    5. [`trial`] asks [`judge`], which decides by rules fixed in advance; [`outcome`]
+//!    and [`report`] say why. [`self_test`] tries all of this on differences that are known.
 
 mod arms;
 mod count;
@@ -20,6 +21,8 @@ mod probe;
 mod process;
 mod report;
 mod scenario;
+mod self_test;
+mod trial;
 
 use crate::shared::registry::{Gate, Registry};
 use crate::shared::term;
@@ -27,15 +30,14 @@ use anyhow::{Context, Result, bail};
 use arms::Arm;
 use count::Counter;
 use diff::Comparison;
-use judge::{Judge, LOOKS, Verdict};
+use judge::Verdict;
 use measure::Bench;
 use outcome::{Arms, Machine, Outcome, SCHEMA, Timed};
-use rand::rngs::{SmallRng, StdRng};
-use rand::SeedableRng;
 use scenario::{Counting, Evidence, Fitted, Looked};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use trial::{End, Trial};
 
 /// Arguments of `cargo xtask ab`.
 #[derive(clap::Args)]
@@ -43,6 +45,7 @@ use std::time::{Duration, Instant};
   cargo xtask ab tiny-free-calls
   cargo xtask ab tiny-free-calls --scenario random-mixed-400 --scenario json
   cargo xtask ab unified-cache-measure --budget 10m --json > verdict.json
+  cargo xtask ab --self-test --budget 10m
 
 Verdicts: GO (faster by 0.5 % or more), NO-GO (slower by as much), NEUTRAL (within 0.5 %, or the
 same code), NOT EXERCISED (what differs never ran), INCONCLUSIVE (the budget ended first), INVALID
@@ -50,8 +53,15 @@ same code), NOT EXERCISED (what differs never ran), INCONCLUSIVE (the budget end
 policies and hardening whether they are better adopted. Exit code 1 means INVALID, 2 an error.")]
 pub struct Args {
     /// The gate, as the registry in Cargo.toml names it
-    #[arg(value_name = "GATE")]
-    gate: String,
+    #[arg(
+        value_name = "GATE",
+        required_unless_present = "self_test",
+        conflicts_with = "self_test"
+    )]
+    gate: Option<String>,
+    /// Try the procedure itself: the same code twice, and known slowdowns, within the budget
+    #[arg(long)]
+    self_test: bool,
     /// Time this scenario instead of choosing up to three that run the gate's code (repeatable)
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
@@ -63,7 +73,7 @@ pub struct Args {
     json: bool,
     /// Drop a block in which other programs, or the hypervisor, took more than so many per cent of
     /// the time
-    #[arg(long, value_name = "PERCENT", default_value_t = 10.0)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 30.0)]
     disturbance: f64,
     /// Seed of layouts, orders and paddings (default: a new one each time, which the report names)
     #[arg(long)]
@@ -73,17 +83,24 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args) -> Result<ExitCode> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-        bail!("`cargo xtask ab` compares x86-64 code and pins Linux processes; run it on x86-64 Linux");
+        bail!(
+            "`cargo xtask ab` compares x86-64 code and pins Linux processes; run it on x86-64 Linux"
+        );
     }
     let registry = Registry::read()?;
-    let gate = registry.gate(&args.gate)?.clone();
+    let gate = args.gate.as_ref().map(|name| registry.gate(name).cloned()).transpose()?;
     process::catch_interrupts()?;
     let fixed_addresses = process::fix_addresses();
     std::fs::create_dir_all(arms::folder()).context("cannot make a folder for experiments")?;
-    let lock = std::fs::File::create(arms::folder().join("lock")).context("cannot make the lock file")?;
+    let lock =
+        std::fs::File::create(arms::folder().join("lock")).context("cannot make the lock file")?;
     if lock.try_lock().is_err() {
-        bail!("another experiment is running in {}; two at once would disturb each other", arms::folder().display());
+        bail!(
+            "another experiment is running in {}; two at once would disturb each other",
+            arms::folder().display()
+        );
     }
+    let Some(gate) = gate else { return self_test::run(&args) };
     let outcome = Experiment::new(&args, gate, &registry, fixed_addresses)?.run()?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&outcome)?);
@@ -108,7 +125,12 @@ struct Experiment<'a> {
 }
 
 impl<'a> Experiment<'a> {
-    fn new(args: &'a Args, gate: Gate, registry: &Registry, fixed_addresses: bool) -> Result<Experiment<'a>> {
+    fn new(
+        args: &'a Args,
+        gate: Gate,
+        registry: &Registry,
+        fixed_addresses: bool,
+    ) -> Result<Experiment<'a>> {
         let implied = closure(registry, &gate.name);
         let build = |verb: &str, name: &str, features: &[String]| {
             let bar = term::spinner("Building", format!("the arm {verb} {}", gate.name));
@@ -136,12 +158,27 @@ impl<'a> Experiment<'a> {
         }
         // 48 bits: as many as every JSON reader keeps.
         let seed = args.seed.unwrap_or_else(|| rand::random::<u64>() >> 16);
-        Ok(Experiment { args, gate, out, with, comparison, arms, started, seed, passed_over: BTreeMap::new(), missing })
+        Ok(Experiment {
+            args,
+            gate,
+            out,
+            with,
+            comparison,
+            arms,
+            started,
+            seed,
+            passed_over: BTreeMap::new(),
+            missing,
+        })
     }
 
     fn run(mut self) -> Result<Outcome> {
         if self.comparison.same() {
-            return Ok(self.finish(Verdict::Neutral, "both arms are the same code, so there is nothing to time".to_owned(), Vec::new()));
+            return Ok(self.finish(
+                Verdict::Neutral,
+                "both arms are the same code, so there is nothing to time".to_owned(),
+                Vec::new(),
+            ));
         }
         let looked = self.choose()?;
         if process::interrupted() {
@@ -153,9 +190,29 @@ impl<'a> Experiment<'a> {
         }
         let (scenarios, evidence): (Vec<Fitted>, Vec<Option<Evidence>>) =
             looked.into_iter().map(|(fitted, evidence)| (fitted, evidence.ok())).unzip();
-        let timed = scenarios.iter().cloned().zip(evidence).map(|(scenario, evidence)| Timed::new(scenario, evidence)).collect();
-        let (verdict, mut timed, end) = self.measure(&scenarios, timed)?;
-        timed.iter_mut().for_each(Timed::summarise);
+        let timed = scenarios
+            .iter()
+            .cloned()
+            .zip(evidence)
+            .map(|(scenario, evidence)| Timed::new(scenario, evidence))
+            .collect();
+        let folder = arms::folder().join("run");
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot make {}", folder.display()))?;
+        let trial = Trial {
+            bench: Bench {
+                arms: (&self.out, &self.with),
+                scenarios: &scenarios,
+                processor: process::quiet_processor()?,
+                folder: &folder,
+                disturbance: self.args.disturbance / 100.0,
+                injected_permille: 0,
+            },
+            removal: self.gate.kind.removal(),
+            budget: self.args.budget,
+            seed: self.seed,
+        };
+        let (verdict, timed, end) = trial.run(timed)?;
         let reason = self.reason(verdict, &timed, end);
         Ok(self.finish(verdict, reason, timed))
     }
@@ -210,7 +267,8 @@ impl<'a> Experiment<'a> {
                 self.missing.push(advice.to_owned());
             }
         }
-        let counting = Counting { arms: (&self.out, &self.with), comparison: &self.comparison, counter };
+        let counting =
+            Counting { arms: (&self.out, &self.with), comparison: &self.comparison, counter };
         let bar = term::progress("Counting", scenarios.len() as u64);
         let looked = scenario::look(scenarios, &counting, process::quiet_processor()?, |name| {
             bar.inc(1);
@@ -218,66 +276,6 @@ impl<'a> Experiment<'a> {
         });
         bar.finish_and_clear();
         looked
-    }
-
-    /// Layout after layout until a declared look decides, the budget is spent, or Ctrl-C.
-    fn measure(&self, scenarios: &[Fitted], mut timed: Vec<Timed>) -> Result<(Verdict, Vec<Timed>, End)> {
-        let folder = arms::folder().join("run");
-        std::fs::create_dir_all(&folder)?;
-        let bench = Bench {
-            arms: (&self.out, &self.with),
-            scenarios,
-            processor: process::quiet_processor()?,
-            folder: &folder,
-            disturbance: self.args.disturbance / 100.0,
-        };
-        let mut rng = StdRng::seed_from_u64(self.seed);
-        // Resampling has its own stream: layouts depend on the seed and on their number alone.
-        let mut resampling = SmallRng::seed_from_u64(!self.seed);
-        let mut judge = Judge::new(scenarios.len(), measure::SLOWDOWN_PERMILLE);
-        let deadline = Instant::now() + self.args.budget;
-        let bar = term::progress("Measuring", LOOKS[0].0 as u64);
-        bar.tick();
-        let (mut layout, mut end) = (0, End::Decided);
-        for (at, (target, alpha)) in LOOKS.iter().enumerate() {
-            bar.set_length(*target as u64);
-            while fewest(&timed) < *target {
-                if process::interrupted() {
-                    end = End::Interrupted;
-                    break;
-                } else if Instant::now() > deadline {
-                    end = End::Budget;
-                    break;
-                }
-                for (timed, block) in timed.iter_mut().zip(bench.layout(layout, &mut rng)?) {
-                    timed.blocks.push(block);
-                }
-                layout += 1;
-                bar.set_position(fewest(&timed) as u64);
-                let dropped = layout - fewest(&timed);
-                let busy = if dropped > 0 { format!(", {dropped} disturbed and dropped") } else { String::new() };
-                bar.set_message(format!("layouts, at most {} s{busy}", seconds_left(deadline)));
-            }
-            let last = at + 1 == LOOKS.len() || end != End::Decided;
-            let samples: Vec<_> = timed.iter().map(|timed| timed.samples(self.gate.kind.removal())).collect();
-            let Some(judged) = judge.look(&samples, *alpha, &mut resampling) else {
-                bar.finish_and_clear();
-                return Ok((Verdict::Inconclusive, timed, end));
-            };
-            for (timed, judged) in timed.iter_mut().zip(&judged) {
-                timed.judged = Some(judged.clone());
-                let interval = report::interval(&judged.effect, judged.alpha);
-                let line = format!("{} layouts, {}: {:+.2} {interval}", judged.layouts, timed.scenario.name, judged.effect.estimate);
-                bar.suspend(|| term::step("Looked at", line));
-            }
-            // A look that Ctrl-C brought about was not declared: it decides nothing.
-            let verdict = if end == End::Interrupted { Some(Verdict::Inconclusive) } else { judge::overall(&judged, last) };
-            if let Some(verdict) = verdict {
-                bar.finish_and_clear();
-                return Ok((verdict, timed, end));
-            }
-        }
-        unreachable!("the last look gives a verdict")
     }
 
     fn not_exercised(&self) -> String {
@@ -300,35 +298,79 @@ impl<'a> Experiment<'a> {
             timed.iter().flat_map(named).collect()
         };
         let text = match (verdict, self.gate.kind.removal()) {
-            (Verdict::Go, true) => "compiling it out is at least 0.5 % faster: it stays out of the default build",
-            (Verdict::NoGo, true) => "compiling it out is at least 0.5 % slower: find out why before it goes",
-            (Verdict::Neutral, true) => "compiled in or out makes less than 0.5 % of difference: it stays compiled out",
+            (Verdict::Go, true) => {
+                "compiling it out is at least 0.5 % faster: it stays out of the default build"
+            }
+            (Verdict::NoGo, true) => {
+                "compiling it out is at least 0.5 % slower: find out why before it goes"
+            }
+            (Verdict::Neutral, true) => {
+                "compiled in or out makes less than 0.5 % of difference: it stays compiled out"
+            }
             (Verdict::Go, false) => "adopting it is at least 0.5 % faster",
             (Verdict::NoGo, false) => "adopting it is at least 0.5 % slower: it stays out",
-            (Verdict::Neutral, false) => "adopting it makes less than 0.5 % of difference: it stays out, the simpler code wins",
-            (Verdict::Invalid, _) => return format!("a control failed, so the figures say nothing: {}", faults().join("; ")),
+            (Verdict::Neutral, false) => {
+                "adopting it makes less than 0.5 % of difference: it stays out, the simpler code wins"
+            }
+            (Verdict::Invalid, _) => {
+                return format!(
+                    "a control failed, so the figures say nothing: {}",
+                    faults().join("; ")
+                );
+            }
             (Verdict::Inconclusive, _) => {
                 let why = match end {
                     End::Interrupted => "interrupted before a declared look could decide",
-                    End::Budget => "the budget ended before the interval cleared the lines at 0.5 %; try --budget 10m",
-                    End::Decided => "the interval still crosses a line at 0.5 % after the last declared look",
+                    End::Budget => {
+                        "the budget ended before the interval cleared the lines at 0.5 %; try --budget 10m"
+                    }
+                    End::Busy => {
+                        "every block was disturbed by other programs; try again on a quieter machine, or \
+                         --disturbance 100"
+                    }
+                    End::Decided => {
+                        "the interval still crosses a line at 0.5 % after the last declared look"
+                    }
                 };
                 let dropped: usize = timed.iter().map(|timed| timed.dropped).sum();
                 let all: usize = timed.iter().map(|timed| timed.blocks.len()).sum();
-                let busy = if dropped * 3 > all { format!("; the machine is busy: {dropped} of {all} blocks were disturbed") } else { String::new() };
+                let busy = if dropped * 3 > all {
+                    format!("; the machine is busy: {dropped} of {all} blocks were disturbed")
+                } else {
+                    String::new()
+                };
                 return format!("{why}{busy}");
             }
             (Verdict::NotExercised, _) => "what differs never ran",
         };
-        let heavy = timed.iter().find(|timed| timed.more_memory() > 5.0 && !self.gate.kind.removal());
-        let heavy = heavy.map_or(String::new(), |timed| format!("; it takes {:.0} % more memory in {}", timed.more_memory(), timed.scenario.name));
-        let single = if self.arms.layouts_vary { "" } else { " (single layout: the linker cannot shuffle functions)" };
-        let unproven = if timed.iter().all(|timed| timed.evidence.is_none()) { " (whether its code ran is not shown)" } else { "" };
+        let heavy =
+            timed.iter().find(|timed| timed.more_memory() > 5.0 && !self.gate.kind.removal());
+        let heavy = heavy.map_or(String::new(), |timed| {
+            format!(
+                "; it takes {:.0} % more memory in {}",
+                timed.more_memory(),
+                timed.scenario.name
+            )
+        });
+        let single = if self.arms.layouts_vary {
+            ""
+        } else {
+            " (single layout: the linker cannot shuffle functions)"
+        };
+        let unproven = if timed.iter().all(|timed| timed.evidence.is_none()) {
+            " (whether its code ran is not shown)"
+        } else {
+            ""
+        };
         format!("{text}{heavy}{single}{unproven}")
     }
 
     fn finish(self, verdict: Verdict, reason: String, timed: Vec<Timed>) -> Outcome {
-        let positive_means = if self.gate.kind.removal() { "positive means that compiled out is faster" } else { "positive means that adopted is faster" };
+        let positive_means = if self.gate.kind.removal() {
+            "positive means that compiled out is faster"
+        } else {
+            "positive means that adopted is faster"
+        };
         Outcome {
             schema: SCHEMA,
             gate: self.gate,
@@ -346,30 +388,16 @@ impl<'a> Experiment<'a> {
     }
 }
 
-/// What ended the measurement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Decided,
-    Budget,
-    Interrupted,
-}
-
-/// The layouts that every scenario has.
-fn fewest(timed: &[Timed]) -> usize {
-    timed.iter().map(|timed| timed.kept().count()).min().unwrap_or(0)
-}
-
-fn seconds_left(deadline: Instant) -> u64 {
-    deadline.saturating_duration_since(Instant::now()).as_secs()
-}
-
 /// A gate and every feature that it turns on, directly or not.
 fn closure(registry: &Registry, gate: &str) -> BTreeSet<String> {
     let (mut found, mut next) = (BTreeSet::new(), vec![gate.to_owned()]);
     while let Some(name) = next.pop() {
         let members = registry.gates.get(&name).map(|gate| &gate.implies);
-        let members = members.or_else(|| registry.umbrellas.get(&name).map(|umbrella| &umbrella.members));
-        next.extend(members.into_iter().flatten().filter(|member| !member.contains(['/', ':'])).cloned());
+        let members =
+            members.or_else(|| registry.umbrellas.get(&name).map(|umbrella| &umbrella.members));
+        next.extend(
+            members.into_iter().flatten().filter(|member| !member.contains(['/', ':'])).cloned(),
+        );
         found.insert(name);
     }
     found
@@ -410,7 +438,10 @@ mod tests {
     #[test]
     fn a_gate_brings_what_it_turns_on() {
         let registry = Registry::read().unwrap();
-        assert_eq!(closure(&registry, "tiny-free-calls"), BTreeSet::from(["tiny-free-calls".to_owned()]));
+        assert_eq!(
+            closure(&registry, "tiny-free-calls"),
+            BTreeSet::from(["tiny-free-calls".to_owned()])
+        );
         assert!(closure(&registry, "research").contains("tiny-free-calls"));
     }
 }

@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail};
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, OpKind};
 use object::read::archive::ArchiveFile;
 use object::{
-    Architecture, Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionFlags, SectionIndex,
-    SymbolKind,
+    Architecture, Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget,
+    SectionFlags, SectionIndex, SymbolKind,
 };
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -72,7 +72,8 @@ impl Code {
     pub fn load(inputs: &[PathBuf]) -> Result<Code> {
         let mut code = Code::default();
         for path in inputs.iter().filter(|path| !is_installed(path)) {
-            let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let bytes =
+                std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
             let outcome = if bytes.starts_with(b"!<arch>\n") {
                 code.add_archive(&bytes)
             } else {
@@ -81,7 +82,9 @@ impl Code {
             outcome.with_context(|| format!("reading {}", path.display()))?;
         }
         if code.functions.is_empty() {
-            bail!("the linker command names no object with code; is debug information or LTO in the way?");
+            bail!(
+                "the linker command names no object with code; is debug information or LTO in the way?"
+            );
         }
         Ok(code)
     }
@@ -109,7 +112,10 @@ impl Code {
         }
         let image = Image::new(&file)?;
         for symbol in file.symbols().filter(|symbol| symbol.is_definition() && symbol.size() > 0) {
-            let Some(section) = symbol.section_index().and_then(|index| image.sections.get(&index)) else { continue };
+            let Some(section) = symbol.section_index().and_then(|index| image.sections.get(&index))
+            else {
+                continue;
+            };
             let raw = symbol.name()?.to_owned();
             match symbol.kind() {
                 SymbolKind::Text => self.functions.push(Function {
@@ -189,7 +195,9 @@ impl<'a> Image<'a> {
                 }
                 _ => bail!("not a 64-bit ELF object"),
             };
-            let SectionFlags::Elf { sh_flags, .. } = section.flags() else { bail!("not an ELF object") };
+            let SectionFlags::Elf { sh_flags, .. } = section.flags() else {
+                bail!("not an ELF object")
+            };
             let mut relocs = BTreeMap::new();
             for (at, reloc) in section.relocations() {
                 let RelocationFlags::Elf { r_type, .. } = reloc.flags() else { continue };
@@ -198,8 +206,12 @@ impl<'a> Image<'a> {
                     RelocationTarget::Symbol(index) => {
                         let symbol = file.symbol_by_index(index)?;
                         match symbol.section_index() {
-                            Some(section) if symbol.kind() == SymbolKind::Section => Target::Place(section, 0),
-                            Some(section) if symbol.name()?.is_empty() => Target::Place(section, symbol.address()),
+                            Some(section) if symbol.kind() == SymbolKind::Section => {
+                                Target::Place(section, 0)
+                            }
+                            Some(section) if symbol.name()?.is_empty() => {
+                                Target::Place(section, symbol.address())
+                            }
                             _ => Target::Named(symbol.name()?.to_owned()),
                         }
                     }
@@ -218,12 +230,14 @@ impl<'a> Image<'a> {
                     size: section.size(),
                     relocs,
                     symbols: Vec::new(),
-                    merge: (sh_flags.0 & SHF_MERGE != 0).then_some((entry, sh_flags.0 & SHF_STRINGS != 0)),
+                    merge: (sh_flags.0 & SHF_MERGE != 0)
+                        .then_some((entry, sh_flags.0 & SHF_STRINGS != 0)),
                 },
             );
         }
         for symbol in file.symbols().filter(|symbol| symbol.is_definition() && symbol.size() > 0) {
-            if let Some(section) = symbol.section_index().and_then(|index| sections.get_mut(&index)) {
+            if let Some(section) = symbol.section_index().and_then(|index| sections.get_mut(&index))
+            {
                 let start = symbol.address();
                 section.symbols.push((start, start + symbol.size(), symbol.name()?.to_owned()));
             }
@@ -245,7 +259,14 @@ impl<'a> Image<'a> {
         instructions
     }
 
-    fn instr(&self, section: &Section<'a>, start: u64, end: u64, bytes: &[u8], instruction: &Instruction) -> Instr {
+    fn instr(
+        &self,
+        section: &Section<'a>,
+        start: u64,
+        end: u64,
+        bytes: &[u8],
+        instruction: &Instruction,
+    ) -> Instr {
         let (at, next) = (instruction.ip(), instruction.next_ip());
         let mut own = bytes[(at - start) as usize..(next - start) as usize].to_vec();
         let mut label = String::new();
@@ -260,7 +281,10 @@ impl<'a> Image<'a> {
             label.push_str(&format!(" {}:{text}", reloc.kind));
             refers = refers.or(symbol);
         }
-        let branches = matches!(instruction.flow_control(), FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch);
+        let branches = matches!(
+            instruction.flow_control(),
+            FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch
+        );
         let inside = branches && instruction.op0_kind() == OpKind::NearBranch64 && label.is_empty();
         let jump = (inside && (start..end).contains(&instruction.near_branch_target()))
             .then(|| instruction.near_branch_target() - start);
@@ -271,24 +295,36 @@ impl<'a> Image<'a> {
         }
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let exact = format!("{}{label}", hex(&own));
-        Instr { offset: at - start, unplaced: unplaced(instruction, &label, &exact), exact, jump, refers }
+        Instr {
+            offset: at - start,
+            unplaced: unplaced(instruction, &label, &exact),
+            exact,
+            jump,
+            refers,
+        }
     }
 
     /// What a reference means, and the raw symbol it names if it names one.
     fn label(&self, target: &Target, addend: i64, depth: u32) -> (String, Option<String>) {
         let (index, base) = match target {
-            Target::Named(name) => return (format!("{}{addend:+}", plain_name(name)), Some(name.clone())),
+            Target::Named(name) => {
+                return (format!("{}{addend:+}", plain_name(name)), Some(name.clone()));
+            }
             Target::Place(index, base) => (*index, *base),
         };
         let Some(section) = self.sections.get(&index) else { return ("?".to_owned(), None) };
         let place = base.wrapping_add_signed(addend);
         let named = section.symbols.iter().find(|(start, end, _)| (*start..*end).contains(&place));
-        if let Some((_, _, name)) = named.filter(|_| depth > 0 && section.name.starts_with(".text")) {
+        if let Some((_, _, name)) = named.filter(|_| depth > 0 && section.name.starts_with(".text"))
+        {
             // A jump table: where in the function it leads is the function's own affair.
             return (plain_name(name), Some(name.clone()));
         }
         if let Some((start, _, name)) = named {
-            return (format!("{}{:+}", plain_name(name), (place - start) as i64), Some(name.clone()));
+            return (
+                format!("{}{:+}", plain_name(name), (place - start) as i64),
+                Some(name.clone()),
+            );
         }
         let digest = match section.merge {
             Some((entry, false)) => self.digest(section, place, entry.max(1), depth),
@@ -297,7 +333,12 @@ impl<'a> Image<'a> {
                 let len = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
                 self.digest(section, place, len as u64, depth)
             }
-            None => return (format!("data {:x}{place:+}", self.digest(section, 0, section.size, depth)), None),
+            None => {
+                return (
+                    format!("data {:x}{place:+}", self.digest(section, 0, section.size, depth)),
+                    None,
+                );
+            }
         };
         (format!("constant {digest:x}"), None)
     }
@@ -312,10 +353,17 @@ impl<'a> Image<'a> {
         let mut halves = [DefaultHasher::new(), DefaultHasher::new()];
         let mut add = |bytes: &[u8]| halves.iter_mut().for_each(|half| bytes.hash(half));
         add(&size.to_le_bytes());
-        add(section.data.get(start as usize..end.min(section.data.len() as u64) as usize).unwrap_or(&[]));
+        add(section
+            .data
+            .get(start as usize..end.min(section.data.len() as u64) as usize)
+            .unwrap_or(&[]));
         for (at, reloc) in section.relocs.range(start..end) {
             let deep = depth >= 6;
-            let label = if deep { plain_name(&section.name) } else { self.label(&reloc.target, reloc.addend, depth + 1).0 };
+            let label = if deep {
+                plain_name(&section.name)
+            } else {
+                self.label(&reloc.target, reloc.addend, depth + 1).0
+            };
             add(&(at - start).to_le_bytes());
             add(&reloc.kind.to_le_bytes());
             add(label.as_bytes());
@@ -332,7 +380,8 @@ impl<'a> Image<'a> {
 /// An instruction's text without the displacement of its memory operand. `lea` keeps it: there it
 /// may be arithmetic and not a place.
 fn unplaced(instruction: &Instruction, label: &str, exact: &str) -> String {
-    let memory = (0..instruction.op_count()).any(|operand| instruction.op_kind(operand) == OpKind::Memory);
+    let memory =
+        (0..instruction.op_count()).any(|operand| instruction.op_kind(operand) == OpKind::Memory);
     if !memory || instruction.mnemonic() == iced_x86::Mnemonic::Lea {
         return exact.to_owned();
     }
@@ -346,14 +395,24 @@ fn unplaced(instruction: &Instruction, label: &str, exact: &str) -> String {
                 instruction.memory_index(),
                 instruction.memory_index_scale()
             ),
-            _ => instruction.try_immediate(operand).map_or_else(|_| "?".to_owned(), |value| format!("{value:#x}")),
+            _ => instruction
+                .try_immediate(operand)
+                .map_or_else(|_| "?".to_owned(), |value| format!("{value:#x}")),
         })
         .collect();
     // The offset within what a relocation names is a displacement too.
     let label = label.rsplit_once(['+', '-']).map_or(label, |(name, _)| name);
-    let prefixes = (instruction.has_lock_prefix(), instruction.has_rep_prefix(), instruction.has_repne_prefix());
+    let prefixes = (
+        instruction.has_lock_prefix(),
+        instruction.has_rep_prefix(),
+        instruction.has_repne_prefix(),
+    );
     let mnemonic = instruction.mnemonic();
-    format!("{mnemonic:?} {:?} {prefixes:?} {}{label}", instruction.memory_size(), operands.join(","))
+    format!(
+        "{mnemonic:?} {:?} {prefixes:?} {}{label}",
+        instruction.memory_size(),
+        operands.join(",")
+    )
 }
 
 #[cfg(test)]
@@ -364,7 +423,10 @@ mod tests {
     fn names_lose_their_disambiguator() {
         assert_eq!(plain_name("_ZN1a2f217h884c583bf3619cddE"), "a::f2");
         assert_eq!(plain_name("_ZN1a2f217h0123456789abcdefE.llvm.77"), "a::f2");
-        assert_eq!(plain_name("_RNvCsjrHSEGnQ3l9_3std4main"), plain_name("_RNvCsaaaaaaaaaaa_3std4main"));
+        assert_eq!(
+            plain_name("_RNvCsjrHSEGnQ3l9_3std4main"),
+            plain_name("_RNvCsaaaaaaaaaaa_3std4main")
+        );
         assert_eq!(plain_name("memcpy"), "memcpy");
     }
 
@@ -375,7 +437,8 @@ mod tests {
     #[test]
     fn a_moved_field_is_told_from_a_changed_constant() {
         // mov rax, [rdi+0x10] / [rdi+0x18]; add rax, 0x10 / 0x18; lea rax, [rdi+0x10] / [rdi+0x18].
-        let unplaced = |bytes: &[u8]| super::unplaced(&decoded(bytes), "", &format!("{bytes:02x?}"));
+        let unplaced =
+            |bytes: &[u8]| super::unplaced(&decoded(bytes), "", &format!("{bytes:02x?}"));
         assert_eq!(unplaced(&[0x48, 0x8b, 0x47, 0x10]), unplaced(&[0x48, 0x8b, 0x47, 0x18]));
         assert_ne!(unplaced(&[0x48, 0x83, 0xc0, 0x10]), unplaced(&[0x48, 0x83, 0xc0, 0x18]));
         assert_ne!(unplaced(&[0x48, 0x8d, 0x47, 0x10]), unplaced(&[0x48, 0x8d, 0x47, 0x18]));
@@ -383,6 +446,9 @@ mod tests {
         assert_ne!(unplaced(&[0x48, 0x8b, 0x47, 0x10]), unplaced(&[0x8b, 0x47, 0x10]));
         assert_ne!(unplaced(&[0x48, 0x8b, 0x47, 0x10]), unplaced(&[0x48, 0x8b, 0x4f, 0x10]));
         // mov dword [rdi+0x10], 1 / 2: the immediate counts.
-        assert_ne!(unplaced(&[0xc7, 0x47, 0x10, 1, 0, 0, 0]), unplaced(&[0xc7, 0x47, 0x10, 2, 0, 0, 0]));
+        assert_ne!(
+            unplaced(&[0xc7, 0x47, 0x10, 1, 0, 0, 0]),
+            unplaced(&[0xc7, 0x47, 0x10, 2, 0, 0, 0])
+        );
     }
 }

@@ -85,7 +85,15 @@ impl Timed {
     /// A scenario before its first block.
     pub fn new(scenario: Fitted, evidence: Option<Evidence>) -> Timed {
         let (zero, blocks) = ((0.0, 0.0), Vec::new());
-        Timed { scenario, evidence, judged: None, ns_per_op: zero, peak_kib: zero, dropped: 0, blocks }
+        Timed {
+            scenario,
+            evidence,
+            judged: None,
+            ns_per_op: zero,
+            peak_kib: zero,
+            dropped: 0,
+            blocks,
+        }
     }
 
     /// The blocks that count.
@@ -105,11 +113,15 @@ impl Timed {
 
     /// Fills in the medians.
     pub fn summarise(&mut self) {
-        let median = |value: &dyn Fn(&Block) -> f64| robust::median(&self.kept().map(value).collect::<Vec<_>>());
+        let median = |value: &dyn Fn(&Block) -> f64| {
+            robust::median(&self.kept().map(value).collect::<Vec<_>>())
+        };
         let ops = self.scenario.ops as f64;
         let mean = |pair: [u64; 2]| (pair[0] + pair[1]) as f64 / 2.0;
-        let times = (median(&|block| mean(block.out) / ops), median(&|block| mean(block.with) / ops));
-        let peaks = (median(&|block| block.peak_kib.0 as f64), median(&|block| block.peak_kib.1 as f64));
+        let times =
+            (median(&|block| mean(block.out) / ops), median(&|block| mean(block.with) / ops));
+        let peaks =
+            (median(&|block| block.peak_kib.0 as f64), median(&|block| block.peak_kib.1 as f64));
         (self.ns_per_op, self.peak_kib) = (times, peaks);
         self.dropped = self.blocks.len() - self.kept().count();
     }
@@ -148,7 +160,9 @@ impl Machine {
         let say = |program: &str, arguments: &[&str]| {
             let mut asked = Command::new(program);
             asked.args(arguments).current_dir(paths::root());
-            command::stdout(&mut asked).ok().map(|text| text.trim().lines().collect::<Vec<_>>().join("; "))
+            command::stdout(&mut asked)
+                .ok()
+                .map(|text| text.trim().lines().collect::<Vec<_>>().join("; "))
         };
         let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
@@ -156,7 +170,8 @@ impl Machine {
         Machine {
             processor: model.map_or_else(unknown, |(_, name)| name.to_owned()),
             processors: std::thread::available_parallelism().map_or(1, Into::into),
-            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease").map_or_else(|_| unknown(), |text| text.trim().to_owned()),
+            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")
+                .map_or_else(|_| unknown(), |text| text.trim().to_owned()),
             compiler: say("rustc", &["-vV"]).unwrap_or_else(unknown),
             commit: say("git", &["rev-parse", "HEAD"]).unwrap_or_else(unknown),
             changed: say("git", &["status", "--porcelain"]).is_some_and(|text| !text.is_empty()),

@@ -26,12 +26,23 @@ pub struct Probed {
 }
 
 const BREAKPOINT: u8 = 0xcc;
-const RIP: usize = std::mem::offset_of!(libc::user, regs) + std::mem::offset_of!(libc::user_regs_struct, rip);
+const RIP: usize =
+    std::mem::offset_of!(libc::user, regs) + std::mem::offset_of!(libc::user_regs_struct, rip);
 
 /// Runs `program` with a breakpoint at each of `places`, addresses of instructions in the file.
-pub fn run(program: &Path, arguments: &[String], places: &BTreeSet<u64>, limit: Duration) -> Result<Probed> {
+pub fn run(
+    program: &Path,
+    arguments: &[String],
+    places: &BTreeSet<u64>,
+    limit: Duration,
+) -> Result<Probed> {
     let mut command = Command::new(program);
-    command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     // SAFETY: both calls are async-signal-safe system calls without memory arguments.
     unsafe {
         command.pre_exec(|| {
@@ -42,7 +53,8 @@ pub fn run(program: &Path, arguments: &[String], places: &BTreeSet<u64>, limit: 
             }
         });
     }
-    let mut child = command.spawn().with_context(|| format!("cannot trace {}", program.display()))?;
+    let mut child =
+        command.spawn().with_context(|| format!("cannot trace {}", program.display()))?;
     let mut output = child.stdout.take().expect("piped");
     let reader = std::thread::spawn(move || {
         let mut text = String::new();
@@ -50,7 +62,8 @@ pub fn run(program: &Path, arguments: &[String], places: &BTreeSet<u64>, limit: 
         let _ = output.read_to_string(&mut text);
         text
     });
-    let outcome = Tracer::start(child.id() as libc::pid_t, program, places).and_then(|mut tracer| tracer.follow(limit));
+    let outcome = Tracer::start(child.id() as libc::pid_t, program, places)
+        .and_then(|mut tracer| tracer.follow(limit));
     if outcome.is_err() {
         // It may have ended already.
         let _ = child.kill();
@@ -76,9 +89,14 @@ impl Tracer {
     /// Takes over a child that stopped at the end of its `exec`.
     fn start(leader: libc::pid_t, program: &Path, places: &BTreeSet<u64>) -> Result<Tracer> {
         wait(leader)?;
-        request(libc::PTRACE_SETOPTIONS, leader, (libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_EXITKILL) as usize)?;
+        request(
+            libc::PTRACE_SETOPTIONS,
+            leader,
+            (libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_EXITKILL) as usize,
+        )?;
         let bias = load_address(leader, program)?;
-        let memory = OpenOptions::new().read(true).write(true).open(format!("/proc/{leader}/mem"))?;
+        let memory =
+            OpenOptions::new().read(true).write(true).open(format!("/proc/{leader}/mem"))?;
         let mut covered = HashMap::new();
         for place in places {
             let mut byte = [0];

@@ -71,7 +71,8 @@ pub fn run(program: &Path, arguments: &[String], conditions: Conditions) -> Resu
     if status != 0 {
         bail!("`{}` failed (wait status {status}): {}", shown(), complaint.trim());
     }
-    let printed = serde_json::from_str(text.trim()).with_context(|| format!("`{}` printed {:?}", shown(), text.trim()))?;
+    let printed = serde_json::from_str(text.trim())
+        .with_context(|| format!("`{}` printed {:?}", shown(), text.trim()))?;
     Ok(Ran { printed, preempted: usage.ru_nivcsw })
 }
 
@@ -88,7 +89,8 @@ impl Pinned {
             libc::sched_setaffinity(0, size_of_val(&one), &one)
         };
         if outcome < 0 {
-            return Err(std::io::Error::last_os_error()).context(format!("cannot run on processor {processor}"));
+            return Err(std::io::Error::last_os_error())
+                .context(format!("cannot run on processor {processor}"));
         }
         Ok(Pinned(before))
     }
@@ -107,7 +109,8 @@ fn allowed() -> Result<libc::cpu_set_t> {
     unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         if libc::sched_getaffinity(0, size_of_val(&set), &mut set) < 0 {
-            return Err(std::io::Error::last_os_error()).context("cannot ask for the allowed processors");
+            return Err(std::io::Error::last_os_error())
+                .context("cannot ask for the allowed processors");
         }
         Ok(set)
     }
@@ -117,7 +120,9 @@ fn allowed() -> Result<libc::cpu_set_t> {
 pub fn quiet_processor() -> Result<usize> {
     let set = allowed()?;
     // SAFETY: the index stays inside the set.
-    let last = (0..libc::CPU_SETSIZE as usize).rev().find(|index| unsafe { libc::CPU_ISSET(*index, &set) });
+    let last = (0..libc::CPU_SETSIZE as usize)
+        .rev()
+        .find(|index| unsafe { libc::CPU_ISSET(*index, &set) });
     last.context("no processor is allowed")
 }
 
@@ -127,7 +132,9 @@ pub fn fix_addresses() -> bool {
     // SAFETY: changes a flag of this process that takes effect at the next exec.
     unsafe {
         let now = libc::personality(0xffff_ffff);
-        now >= 0 && libc::personality(now as libc::c_ulong | libc::ADDR_NO_RANDOMIZE as libc::c_ulong) >= 0
+        now >= 0
+            && libc::personality(now as libc::c_ulong | libc::ADDR_NO_RANDOMIZE as libc::c_ulong)
+                >= 0
     }
 }
 
@@ -182,13 +189,20 @@ mod tests {
         assert_eq!(ran.printed.ops, 1234);
         assert!(ran.printed.ns > 0);
         // SAFETY: two plain sets.
-        assert!(unsafe { libc::CPU_EQUAL(&allowed().unwrap(), &Pinned::to(quiet_processor().unwrap()).unwrap().0) });
+        assert!(unsafe {
+            libc::CPU_EQUAL(&allowed().unwrap(), &Pinned::to(quiet_processor().unwrap()).unwrap().0)
+        });
     }
 
     #[test]
     fn a_failing_program_is_named_with_its_complaint() {
-        let error = run(Path::new("/bin/ls"), &["/nonexistent-folder".to_owned()], conditions(0)).unwrap_err().to_string();
-        assert!(error.contains("/bin/ls /nonexistent-folder") && error.contains("No such file"), "{error}");
+        let error = run(Path::new("/bin/ls"), &["/nonexistent-folder".to_owned()], conditions(0))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("/bin/ls /nonexistent-folder") && error.contains("No such file"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -16,7 +16,14 @@ pub fn text(outcome: &Outcome) -> String {
 
 fn write(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
     let gate = &outcome.gate;
-    writeln!(text, "\n{} ({}, {} path): {}", style(&gate.name).bold(), gate.kind.name(), gate.path, gate.counts)?;
+    writeln!(
+        text,
+        "\n{} ({}, {} path): {}",
+        style(&gate.name).bold(),
+        gate.kind.name(),
+        gate.path,
+        gate.counts
+    )?;
     let name = style(outcome.verdict.name()).bold();
     let name = match outcome.verdict {
         Verdict::Go | Verdict::Neutral => name.green(),
@@ -27,7 +34,10 @@ fn write(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
     if !outcome.timed.is_empty() {
         writeln!(text, "{}", table(&outcome.timed))?;
         writeln!(text, "Effect in per cent: {}.", outcome.positive_means)?;
-        let better = outcome.timed.iter().filter_map(|timed| timed.judged.as_ref().map(|judged| judged.effect.estimate));
+        let better = outcome
+            .timed
+            .iter()
+            .filter_map(|timed| timed.judged.as_ref().map(|judged| judged.effect.estimate));
         let effects: Vec<f64> = better.collect();
         if effects.len() > 1 {
             let mean = effects.iter().sum::<f64>() / effects.len() as f64;
@@ -47,7 +57,17 @@ fn write(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
 
 fn table(timed: &[Timed]) -> Table {
     let mut table = Table::new();
-    table.set_header(["scenario", "effect %", "interval", "layouts", "ns/op out", "in", "added/op", "peak memory", "call"]);
+    table.set_header([
+        "scenario",
+        "effect %",
+        "interval",
+        "layouts",
+        "ns/op out",
+        "in",
+        "added/op",
+        "peak memory",
+        "call",
+    ]);
     for timed in timed {
         let judged = timed.judged.as_ref();
         let dash = || "-".to_owned();
@@ -59,7 +79,10 @@ fn table(timed: &[Timed]) -> Table {
             timed.scenario.name.clone(),
             judged.map_or_else(dash, |judged| format!("{:+.2}", judged.effect.estimate)),
             judged.map_or_else(dash, |judged| interval(&judged.effect, judged.alpha)),
-            judged.map_or_else(|| timed.kept().count().to_string(), |judged| judged.layouts.to_string()),
+            judged.map_or_else(
+                || timed.kept().count().to_string(),
+                |judged| judged.layouts.to_string(),
+            ),
             known(timed.ns_per_op.0, format!("{:.2}", timed.ns_per_op.0)),
             known(timed.ns_per_op.1, format!("{:.2}", timed.ns_per_op.1)),
             added,
@@ -103,7 +126,9 @@ fn per_op(count: f64) -> String {
     match count {
         0.0 => "0".to_owned(),
         count if count < 0.001 => format!("{count:.1e}"),
-        count if count < 10.0 => format!("{count:.3}").trim_end_matches('0').trim_end_matches('.').to_owned(),
+        count if count < 10.0 => {
+            format!("{count:.3}").trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
         count => format!("{count:.0}"),
     }
 }
@@ -119,10 +144,15 @@ fn controls(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
             limits(&judged.control),
             judged.slow.estimate,
             limits(&judged.slow),
-            if judged.inflation > 1.0 { format!("; interval widened {:.2} times", judged.inflation) } else { String::new() },
+            if judged.inflation > 1.0 {
+                format!("; interval widened {:.2} times", judged.inflation)
+            } else {
+                String::new()
+            },
             match timed.dropped {
                 0 => String::new(),
-                count => format!("; {count} of {} blocks disturbed and dropped", timed.blocks.len()),
+                count =>
+                    format!("; {count} of {} blocks disturbed and dropped", timed.blocks.len()),
             }
         )?;
     }
@@ -132,26 +162,55 @@ fn controls(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
 fn evidence(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
     let arms = &outcome.arms;
     let features: Vec<&str> = arms.features.iter().map(String::as_str).collect();
-    writeln!(text, "The arms differ in {} and in nothing else; {} functions compared before linking.", features.join(", "), arms.functions)?;
+    writeln!(
+        text,
+        "The arms differ in {} and in nothing else; {} functions compared before linking.",
+        features.join(", "),
+        arms.functions
+    )?;
     if !arms.differing.is_empty() {
         let mut differing: Vec<_> = arms.differing.iter().collect();
         differing.sort_by_key(|(_, (out, with))| std::cmp::Reverse(out + with));
-        writeln!(text, "{} functions differ; instructions that only one arm has (out, in):", differing.len())?;
+        writeln!(
+            text,
+            "{} functions differ; instructions that only one arm has (out, in):",
+            differing.len()
+        )?;
         for (name, (out, with)) in differing.iter().take(6) {
-            writeln!(text, "  {name} {}", if out + with == 0 { "only displacements".to_owned() } else { format!("({out}, {with})") })?;
+            writeln!(
+                text,
+                "  {name} {}",
+                if out + with == 0 {
+                    "only displacements".to_owned()
+                } else {
+                    format!("({out}, {with})")
+                }
+            )?;
         }
         if differing.len() > 6 {
             writeln!(text, "  and {} more (--json lists them)", differing.len() - 6)?;
         }
     }
     if !arms.data.is_empty() {
-        let data: Vec<String> = arms.data.iter().take(4).map(|(name, (out, with))| format!("{name} ({out}, {with} bytes)")).collect();
-        writeln!(text, "Data that differ (out, in): {}{}.", data.join(", "), if arms.data.len() > 4 { ", ..." } else { "" })?;
+        let data: Vec<String> = arms
+            .data
+            .iter()
+            .take(4)
+            .map(|(name, (out, with))| format!("{name} ({out}, {with} bytes)"))
+            .collect();
+        writeln!(
+            text,
+            "Data that differ (out, in): {}{}.",
+            data.join(", "),
+            if arms.data.len() > 4 { ", ..." } else { "" }
+        )?;
     }
     for timed in &outcome.timed {
         let Some(evidence) = &timed.evidence else { continue };
         let exact = match evidence.instructions_per_op {
-            Some((out, with)) => format!("; in all {out:.2} and {with:.2} instructions per {}", timed.scenario.unit),
+            Some((out, with)) => {
+                format!("; in all {out:.2} and {with:.2} instructions per {}", timed.scenario.unit)
+            }
             None => String::new(),
         };
         writeln!(
@@ -166,11 +225,15 @@ fn evidence(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
         )?;
     }
     if !outcome.passed_over.is_empty() {
-        let list: Vec<String> = outcome.passed_over.iter().map(|(name, why)| format!("{name} ({why})")).collect();
+        let list: Vec<String> =
+            outcome.passed_over.iter().map(|(name, why)| format!("{name} ({why})")).collect();
         writeln!(text, "Not timed: {}.", list.join(", "))?;
     }
     let layouts = if arms.layouts_vary {
-        format!("re-linked for each layout; two seeds place {} of {} functions differently", arms.moved.elsewhere, arms.moved.functions)
+        format!(
+            "re-linked for each layout; two seeds place {} of {} functions differently",
+            arms.moved.elsewhere, arms.moved.functions
+        )
     } else {
         "ONE LAYOUT ONLY: this linker cannot shuffle functions".to_owned()
     };
@@ -178,7 +241,11 @@ fn evidence(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
     let machine = &outcome.machine;
     let commit: String = machine.commit.chars().take(12).collect();
     let changed = if machine.changed { " with local changes" } else { "" };
-    writeln!(text, "{}, {} processors, Linux {}, commit {commit}{changed}.", machine.processor, machine.processors, machine.kernel)
+    writeln!(
+        text,
+        "{}, {} processors, Linux {}, commit {commit}{changed}.",
+        machine.processor, machine.processors, machine.kernel
+    )
 }
 
 #[cfg(test)]

@@ -55,7 +55,9 @@ impl Fitted {
     pub fn arguments(&self, ops: u64, slowdown_permille: u64) -> Vec<String> {
         // Always equally long: arguments lie on the stack and move it.
         let slowdown = format!("{slowdown_permille:02}");
-        ["--scenario", &self.name, "--ops", &ops.to_string(), "--slowdown", &slowdown].map(str::to_owned).to_vec()
+        ["--scenario", &self.name, "--ops", &ops.to_string(), "--slowdown", &slowdown]
+            .map(str::to_owned)
+            .to_vec()
     }
 
     /// The time that the verdict is about.
@@ -72,7 +74,8 @@ impl Fitted {
 /// All scenarios of the program.
 pub fn list(program: &Path) -> Result<Vec<Scenario>> {
     let text = command::stdout(Command::new(program).arg("--describe"))?;
-    serde_json::from_str(&text).context("the scenario program's --describe is not the expected JSON")
+    serde_json::from_str(&text)
+        .context("the scenario program's --describe is not the expected JSON")
 }
 
 /// The scenarios called `names`, or an error that names the nearest and all.
@@ -84,15 +87,22 @@ pub fn select(all: &[Scenario], names: &[String]) -> Result<Vec<Scenario>> {
                 return Ok(found.clone());
             }
             let known = || all.iter().map(|scenario| scenario.name.as_str());
-            let near = registry::nearest(name, known()).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-            bail!("no scenario `{name}`{near} The scenarios are: {}", known().collect::<Vec<_>>().join(", "))
+            let near = registry::nearest(name, known())
+                .map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            bail!(
+                "no scenario `{name}`{near} The scenarios are: {}",
+                known().collect::<Vec<_>>().join(", ")
+            )
         })
         .collect()
 }
 
 /// Scenarios fit for a choice without being asked: one thread, and judged by its time.
 pub fn candidates(all: &[Scenario]) -> Vec<Scenario> {
-    all.iter().filter(|scenario| !scenario.threaded && scenario.settle_ms == 0 && scenario.ops > 1).cloned().collect()
+    all.iter()
+        .filter(|scenario| !scenario.threaded && scenario.settle_ms == 0 && scenario.ops > 1)
+        .cloned()
+        .collect()
 }
 
 /// Finds how many operations make a process of the wanted length.
@@ -107,7 +117,11 @@ pub fn fit(scenario: &Scenario, program: &Path, processor: usize) -> Result<Fitt
     let processor = (!scenario.threaded).then_some(processor);
     // Three rounds: the first one also warms the page cache, the last one checks the fit.
     for _ in 0..3 {
-        let ran = process::run(program, &fitted.arguments(fitted.ops, 0), Conditions { processor, padding: 64 })?;
+        let ran = process::run(
+            program,
+            &fitted.arguments(fitted.ops, 0),
+            Conditions { processor, padding: 64 },
+        )?;
         fitted.ns_per_op = fitted.time(&ran.printed).max(1) as f64 / ran.printed.ops.max(1) as f64;
         fitted.ops = ((WORK_NS / fitted.ns_per_op) as u64).max(1);
     }
@@ -184,13 +198,28 @@ impl Counting<'_> {
         })
     }
 
-    fn sums(&self, arm: &Arm, side: &Side, fitted: &Fitted, ops: u64, scratch: &Path) -> Result<Sums> {
+    fn sums(
+        &self,
+        arm: &Arm,
+        side: &Side,
+        fitted: &Fitted,
+        ops: u64,
+        scratch: &Path,
+    ) -> Result<Sums> {
         let own = places(arm, &side.own);
         let moved = places(arm, &side.moved);
         let places = own.union(&moved).copied().collect();
         let subject = Subject { program: &arm.program, functions: &arm.functions, places };
-        let counts = count::count(self.counter, &subject, &fitted.arguments(ops, 0), COUNTING_LIMIT, scratch)?;
-        let sum = |places: &BTreeSet<u64>, counts: &Counts| places.iter().map(|place| counts.sum(*place, &[0])).sum::<u64>();
+        let counts = count::count(
+            self.counter,
+            &subject,
+            &fitted.arguments(ops, 0),
+            COUNTING_LIMIT,
+            scratch,
+        )?;
+        let sum = |places: &BTreeSet<u64>, counts: &Counts| {
+            places.iter().map(|place| counts.sum(*place, &[0])).sum::<u64>()
+        };
         let printed: Option<process::Printed> = serde_json::from_str(counts.printed.trim()).ok();
         Ok(Sums {
             ops: printed.map_or(0, |printed| printed.ops),
@@ -226,7 +255,10 @@ impl Sums {
             own_total: long.own_total,
             own: per_op(short.own, long.own),
             moved: per_op(short.moved, long.moved),
-            instructions: short.instructions.zip(long.instructions).map(|(short, long)| per_op(short, long)),
+            instructions: short
+                .instructions
+                .zip(long.instructions)
+                .map(|(short, long)| per_op(short, long)),
             partial: short.partial || long.partial,
         })
     }
@@ -234,7 +266,8 @@ impl Sums {
 
 /// The file addresses of a side's places.
 fn places(arm: &Arm, places: &Places) -> BTreeSet<u64> {
-    let placed = places.iter().filter_map(|(symbol, offsets)| Some((arm.functions.get(symbol)?, offsets)));
+    let placed =
+        places.iter().filter_map(|(symbol, offsets)| Some((arm.functions.get(symbol)?, offsets)));
     placed.flat_map(|(start, offsets)| offsets.iter().map(move |offset| start + offset)).collect()
 }
 
@@ -242,7 +275,12 @@ fn places(arm: &Arm, places: &Places) -> BTreeSet<u64> {
 pub type Looked = (Fitted, Result<Evidence>);
 
 /// Fits and counts each scenario, two at a time: counting is exact whatever else runs.
-pub fn look(scenarios: &[Scenario], counting: &Counting<'_>, processor: usize, done: impl Fn(&str) + Sync) -> Result<Vec<Looked>> {
+pub fn look(
+    scenarios: &[Scenario],
+    counting: &Counting<'_>,
+    processor: usize,
+    done: impl Fn(&str) + Sync,
+) -> Result<Vec<Looked>> {
     let mut fitted = Vec::new();
     for scenario in scenarios {
         fitted.push(fit(scenario, &counting.arms.0.program, processor)?);
@@ -253,7 +291,9 @@ pub fn look(scenarios: &[Scenario], counting: &Counting<'_>, processor: usize, d
         for _ in 0..2 {
             scope.spawn(|| {
                 loop {
-                    let Some((place, fitted)) = next.lock().expect("no panic").next() else { return };
+                    let Some((place, fitted)) = next.lock().expect("no panic").next() else {
+                        return;
+                    };
                     if process::interrupted() {
                         return;
                     }
@@ -271,10 +311,14 @@ pub fn look(scenarios: &[Scenario], counting: &Counting<'_>, processor: usize, d
 
 /// The scenarios in which a difference would show best, at most `most`.
 pub fn choose(looked: Vec<Looked>, most: usize) -> Vec<Looked> {
-    let weight = |(fitted, evidence): &Looked| evidence.as_ref().map_or(0.0, |evidence| evidence.density(fitted));
+    let weight = |(fitted, evidence): &Looked| {
+        evidence.as_ref().map_or(0.0, |evidence| evidence.density(fitted))
+    };
     let mut fit: Vec<Looked> = looked
         .into_iter()
-        .filter(|(fitted, evidence)| fitted.work_ns() < LONGEST_NS && evidence.as_ref().is_ok_and(Evidence::exercised))
+        .filter(|(fitted, evidence)| {
+            fitted.work_ns() < LONGEST_NS && evidence.as_ref().is_ok_and(Evidence::exercised)
+        })
         .collect();
     fit.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
     fit.truncate(most);

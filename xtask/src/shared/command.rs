@@ -24,16 +24,10 @@ pub fn cargo() -> Command {
 /// Runs to the end and returns the output, or one error with the end of its standard error.
 pub fn output(command: &mut Command) -> Result<Output> {
     let shown = show(command);
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot start `{shown}`"))?;
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{shown}`"))?;
     if !output.status.success() {
-        bail!(
-            "`{shown}` failed ({}):\n{}",
-            output.status,
-            tail(&output.stderr, 30)
-        );
+        bail!("`{shown}` failed ({}):\n{}", output.status, tail(&output.stderr, 30));
     }
     Ok(output)
 }
@@ -48,9 +42,7 @@ pub fn show(command: &Command) -> String {
     let quote = |word: &OsStr| {
         let word = word.to_string_lossy();
         if !word.is_empty()
-            && word
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "-_=./,:+@".contains(c))
+            && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_=./,:+@".contains(c))
         {
             word.into_owned()
         } else {

@@ -4,9 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// The checkout's root: the folder of the workspace's `Cargo.toml`.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask/ lies inside the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask/ lies inside the workspace")
 }
 
 /// Cargo's target folder: `CARGO_TARGET_DIR` where it is set, else `target/` in the checkout.

@@ -126,21 +126,18 @@ impl Registry {
                 gate.implies.clone_from(members);
                 registry.gates.insert(name.clone(), gate);
             } else if members.is_empty() {
-                registry.faults.push(format!(
-                    "feature `{name}` has no [package.metadata.hakmem.{name}] row"
-                ));
+                registry
+                    .faults
+                    .push(format!("feature `{name}` has no [package.metadata.hakmem.{name}] row"));
             } else {
-                let umbrella = Umbrella {
-                    name: name.clone(),
-                    members: members.clone(),
-                };
+                let umbrella = Umbrella { name: name.clone(), members: members.clone() };
                 registry.umbrellas.insert(name.clone(), umbrella);
             }
         }
         for name in rows.keys().filter(|name| !features.contains_key(*name)) {
-            registry.faults.push(format!(
-                "row [package.metadata.hakmem.{name}] has no feature of that name"
-            ));
+            registry
+                .faults
+                .push(format!("row [package.metadata.hakmem.{name}] has no feature of that name"));
         }
         Ok(registry)
     }
@@ -150,12 +147,7 @@ impl Registry {
         if let Some(gate) = self.gates.get(name) {
             return Ok(gate);
         }
-        let all = self
-            .gates
-            .keys()
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join(", ");
+        let all = self.gates.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         if let Some(umbrella) = self.umbrellas.get(name) {
             bail!(
                 "`{name}` is a union of {}; name one gate of: {all}",
@@ -211,17 +203,8 @@ mod tests {
         let error = sample().gate("fre-call").unwrap_err().to_string();
         assert!(error.contains("did you mean `free-calls`?"), "{error}");
         let error = sample().gate("zzz").unwrap_err().to_string();
-        assert!(
-            !error.contains("did you mean") && error.contains("free-calls"),
-            "{error}"
-        );
-        assert!(
-            sample()
-                .gate("all")
-                .unwrap_err()
-                .to_string()
-                .contains("union")
-        );
+        assert!(!error.contains("did you mean") && error.contains("free-calls"), "{error}");
+        assert!(sample().gate("all").unwrap_err().to_string().contains("union"));
     }
 
     #[test]

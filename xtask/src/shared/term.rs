@@ -8,11 +8,7 @@ use std::time::Duration;
 /// Prints an error with its causes as one message.
 pub fn error(error: &anyhow::Error) {
     let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
-    eprintln!(
-        "{} {}",
-        style("error:").for_stderr().red().bold(),
-        causes.join(": ")
-    );
+    eprintln!("{} {}", style("error:").for_stderr().red().bold(), causes.join(": "));
 }
 
 /// Prints a note on standard error: something the user should know, not a failure.
@@ -22,10 +18,7 @@ pub fn note(text: impl std::fmt::Display) {
 
 /// Prints what is being done, in cargo's manner: a verb, then what.
 pub fn step(verb: &str, text: impl std::fmt::Display) {
-    eprintln!(
-        "{} {text}",
-        style(format!("{verb:>12}")).for_stderr().green().bold()
-    );
+    eprintln!("{} {text}", style(format!("{verb:>12}")).for_stderr().green().bold());
 }
 
 /// A progress bar over `len` units with the time left; silent where standard error is no terminal.
@@ -41,8 +34,12 @@ pub fn progress(verb: &str, len: u64) -> ProgressBar {
     bar
 }
 
-/// A spinner for work of unknown length; silent where standard error is no terminal.
+/// A spinner for work of unknown length; one plain line where standard error is no terminal.
 pub fn spinner(verb: &str, text: impl Into<std::borrow::Cow<'static, str>>) -> ProgressBar {
+    let text = text.into();
+    if !console::user_attended_stderr() {
+        step(verb, &text);
+    }
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     let template = "{prefix:>12.green.bold} {spinner} {msg} ({elapsed})";
     bar.set_style(ProgressStyle::with_template(template).expect("the template is constant"));

@@ -27,7 +27,8 @@ mod tests {
     fn steps_down_and_stops_at_the_first_failure() {
         // Holm's own pattern: 0.01 <= 0.05/4, 0.015 <= 0.05/3, 0.03 > 0.05/2, so 0.04 fails too,
         // though 0.04 <= 0.05.
-        let passed: Vec<bool> = holm(&[0.03, 0.01, 0.04, 0.015], 0.05).iter().map(|(_, pass)| *pass).collect();
+        let passed: Vec<bool> =
+            holm(&[0.03, 0.01, 0.04, 0.015], 0.05).iter().map(|(_, pass)| *pass).collect();
         assert_eq!(passed, [false, true, false, true]);
     }
 

@@ -53,9 +53,10 @@ pub fn sorted(values: &[f64]) -> Vec<f64> {
 pub mod golden {
     /// Forty skewed values: 34 drawn from a normal and 6 from an exponential distribution.
     pub const FORTY: [f64; 40] = [
-        0.401, 0.639, 0.181, -0.312, 0.036, -0.393, 0.448, 1.472, 0.006, -0.096, 0.792, 0.686, 0.484, -0.344, 0.377,
-        0.956, -0.675, 0.034, -1.121, -0.632, -1.073, 0.212, -0.614, 0.617, 0.525, 0.25, -1.613, -0.031, 0.361, 0.491,
-        -0.824, 0.018, -0.383, -0.247, 1.587, 3.491, 0.021, 2.26, 0.626, 0.889,
+        0.401, 0.639, 0.181, -0.312, 0.036, -0.393, 0.448, 1.472, 0.006, -0.096, 0.792, 0.686,
+        0.484, -0.344, 0.377, 0.956, -0.675, 0.034, -1.121, -0.632, -1.073, 0.212, -0.614, 0.617,
+        0.525, 0.25, -1.613, -0.031, 0.361, 0.491, -0.824, 0.018, -0.383, -0.247, 1.587, 3.491,
+        0.021, 2.26, 0.626, 0.889,
     ];
 }
 
@@ -85,8 +86,11 @@ mod tests {
     fn counted_equals_spelled_out() {
         let values = sorted(&FORTY[..12]);
         let counts = [0, 3, 1, 0, 0, 2, 4, 1, 0, 1, 0, 2];
-        let spelled: Vec<f64> =
-            values.iter().zip(counts).flat_map(|(value, count)| std::iter::repeat_n(*value, count as usize)).collect();
+        let spelled: Vec<f64> = values
+            .iter()
+            .zip(counts)
+            .flat_map(|(value, count)| std::iter::repeat_n(*value, count as usize))
+            .collect();
         let got = trimmed_mean_counted(&values, &counts, spelled.len());
         assert!((got - trimmed_mean(&spelled)).abs() < 1e-12);
     }
