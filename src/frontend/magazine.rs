@@ -353,6 +353,7 @@ impl UnifiedCache {
 }
 
 #[cfg(test)]
+#[allow(clippy::undocumented_unsafe_blocks)] // The tests own all they touch.
 mod tests {
     use super::*;
 

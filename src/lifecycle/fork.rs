@@ -1,7 +1,7 @@
 //! `fork` in a threaded program: every lock is taken before, released in the parent, reset in the
 //! child.
 //!
-//! **Lock order**, the only one: process start < parking lot < large-block shards < segment <
+//! **Lock order**, the only one: process start < settings < parking lot < large-block shards < segment <
 //! spans < metadata. A lock is taken only while holding locks that stand before it.
 //!
 //! In the child only the forking thread's heap is in use; the heaps of the other threads may have
@@ -12,6 +12,7 @@
 use super::start;
 use crate::large::big_cache;
 use crate::os;
+use crate::policy::config;
 use crate::segment::{arena, meta, spans};
 use crate::thread::park;
 
@@ -22,6 +23,7 @@ pub(super) fn register() {
 
 unsafe extern "C" fn before() {
     start::fork_acquire();
+    config::fork_acquire();
     park::fork_acquire();
     big_cache::fork_acquire();
     arena::fork_acquire();
@@ -45,6 +47,7 @@ fn release(child: bool) {
         arena::fork_release(child);
         big_cache::fork_release(child);
         park::fork_release(child);
+        config::fork_release(child);
         start::fork_release(child);
     }
 }

@@ -3,13 +3,9 @@
 //! The environment is read once, on the first slow path after the C library has set it up. A bad
 //! value gets one line that names it, what is allowed and what is used; the program runs on.
 
-use super::diet;
-use crate::base::sync::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use crate::class;
-use crate::frontend::magazine;
-use crate::large::{THRESHOLD, big_cache, thermal, thermal::FreePolicy};
+use super::settings::{COUNT, DUMP, Form, PREWARM, PRINT, SETTINGS, Setting};
+use crate::base::sync::{AtomicBool, Ordering};
 use crate::os::{self, lock::Lock, report};
-use crate::segment::{arena, slab};
 use core::fmt::{self, Write};
 
 /// Where a setting's value came from.
@@ -32,220 +28,6 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What a value of a setting looks like.
-#[derive(Clone, Copy)]
-enum Form {
-    /// One of these words; the value is its index.
-    Words(&'static [&'static str]),
-    /// A number of bytes, with an optional suffix k, m or g.
-    Bytes { least: u64, most: u64 },
-    /// A plain number.
-    Number { least: u64, most: u64 },
-}
-
-/// One row of the table of settings.
-struct Setting {
-    /// Without the prefix `HAKMEM_`.
-    name: &'static str,
-    /// An older name that still works.
-    old: Option<&'static str>,
-    category: &'static str,
-    form: Form,
-    default: u64,
-    /// Values in the modes, in the order of [`MODES`]; none: the mode does not touch it.
-    modes: Option<[u64; 5]>,
-    /// Whether this build contains what the setting asks for.
-    compiled_in: bool,
-    apply: fn(u64),
-}
-
-const MODES: &[&str] = &["minimal", "fast", "balanced", "learning", "research"];
-const SWITCH: &[&str] = &["off", "on"];
-const BALANCED: u64 = 2;
-
-static PREWARM: AtomicBool = AtomicBool::new(false);
-static DUMP: AtomicBool = AtomicBool::new(false);
-static PRINT: AtomicBool = AtomicBool::new(false);
-/// Group up to which sizes count as tiny.
-pub(crate) static TINY_MAX_GROUP: AtomicU8 = AtomicU8::new(7);
-/// The budget of the shared cache when it is on.
-static CACHE_BYTES: AtomicU32 = AtomicU32::new(64);
-
-fn absent(_: u64) {}
-
-static SETTINGS: [Setting; COUNT] = [
-    Setting {
-        name: "MODE",
-        old: None,
-        category: "Alloc",
-        form: Form::Words(MODES),
-        default: BALANCED,
-        modes: None,
-        compiled_in: true,
-        apply: absent,
-    },
-    Setting {
-        name: "TINY_MAX_CLASS",
-        old: None,
-        category: "Alloc",
-        form: Form::Number { least: 0, most: 7 },
-        default: 7,
-        modes: None,
-        compiled_in: true,
-        apply: |value| {
-            TINY_MAX_GROUP.store(value as u8, Ordering::Relaxed);
-            let first = class::last_class_of_group(value as usize) + 1;
-            magazine::FIRST_MID.store(first as u32, Ordering::Relaxed);
-        },
-    },
-    Setting {
-        name: "PREWARM",
-        old: None,
-        category: "Alloc",
-        form: Form::Words(SWITCH),
-        default: 0,
-        modes: None,
-        compiled_in: true,
-        apply: |value| PREWARM.store(value != 0, Ordering::Relaxed),
-    },
-    Setting {
-        name: "BIGCACHE",
-        old: Some("HAKMEM_BIG_CACHE"),
-        category: "Cache",
-        form: Form::Words(SWITCH),
-        default: 1,
-        modes: Some([0, 1, 1, 1, 1]),
-        compiled_in: true,
-        apply: |value| {
-            let bytes = (CACHE_BYTES.load(Ordering::Relaxed) as usize) << 20;
-            big_cache::BYTES.store(if value == 0 { 0 } else { bytes }, Ordering::Relaxed);
-        },
-    },
-    Setting {
-        name: "THREAD_CACHE_BYTES",
-        old: None,
-        category: "Cache",
-        form: Form::Bytes { least: 0, most: 1 << 40 },
-        default: 8 << 20,
-        modes: None,
-        compiled_in: true,
-        apply: |value| {
-            magazine::GROWTH_BUDGET.store(value as usize, Ordering::Relaxed);
-            big_cache::SLOT_BYTES.store(value as usize, Ordering::Relaxed);
-        },
-    },
-    Setting {
-        name: "LARGE_THRESHOLD",
-        old: None,
-        category: "Alloc",
-        form: Form::Bytes { least: 256 << 10, most: 64 << 20 },
-        default: 2 << 20,
-        modes: None,
-        compiled_in: true,
-        apply: |value| THRESHOLD.store(value as usize, Ordering::Relaxed),
-    },
-    Setting {
-        name: "BATCH",
-        old: Some("HAKMEM_BATCH_MADVISE"),
-        category: "Memory",
-        form: Form::Words(SWITCH),
-        default: 1,
-        modes: Some([0, 1, 1, 1, 1]),
-        compiled_in: true,
-        apply: |value| slab::DISCARD_AT_ONCE.store(value == 0, Ordering::Relaxed),
-    },
-    Setting {
-        name: "FREE_POLICY",
-        old: None,
-        category: "Memory",
-        form: Form::Words(&["keep", "batch", "adaptive"]),
-        default: FreePolicy::Adaptive as u64,
-        modes: Some([0, 2, 2, 2, 2]),
-        compiled_in: true,
-        apply: |value| thermal::POLICY.store(value as u8, Ordering::Relaxed),
-    },
-    Setting {
-        name: "THP",
-        old: None,
-        category: "Memory",
-        form: Form::Words(&["off", "auto", "on"]),
-        default: 1,
-        modes: Some([0, 1, 1, 1, 1]),
-        compiled_in: true,
-        apply: |value| arena::HUGE_PAGES.store(value as u8, Ordering::Relaxed),
-    },
-    Setting {
-        name: "DECAY_MS",
-        old: None,
-        category: "Memory",
-        form: Form::Number { least: 0, most: 1 << 30 },
-        default: 250,
-        modes: None,
-        compiled_in: true,
-        apply: |value| thermal::DECAY_MS.store(value as u32, Ordering::Relaxed),
-    },
-    Setting {
-        name: "MEM_LIMIT",
-        old: Some("HAKMEM_MEM_DIET"),
-        category: "Memory",
-        form: Form::Bytes { least: 0, most: 1 << 46 },
-        default: 0,
-        modes: None,
-        compiled_in: true,
-        apply: |value| diet::BUDGET.store(value as usize, Ordering::Relaxed),
-    },
-    Setting {
-        name: "ELO",
-        old: None,
-        category: "Learning",
-        form: Form::Words(&["off", "frozen", "learn"]),
-        default: 0,
-        modes: None,
-        compiled_in: false,
-        apply: absent,
-    },
-    Setting {
-        name: "EVOLUTION",
-        old: None,
-        category: "Learning",
-        form: Form::Words(&["off", "frozen", "learn", "canary"]),
-        default: 0,
-        modes: None,
-        compiled_in: false,
-        apply: absent,
-    },
-    Setting {
-        name: "POOL_HOTBOX",
-        old: None,
-        category: "Cache",
-        form: Form::Words(SWITCH),
-        default: 0,
-        modes: None,
-        compiled_in: false,
-        apply: absent,
-    },
-    Setting {
-        name: "STATS",
-        old: None,
-        category: "Debug",
-        form: Form::Words(SWITCH),
-        default: 0,
-        modes: Some([0, 0, 0, 0, 1]),
-        compiled_in: true,
-        apply: |value| DUMP.store(value != 0, Ordering::Relaxed),
-    },
-    Setting {
-        name: "PRINT_CONFIG",
-        old: None,
-        category: "Debug",
-        form: Form::Words(SWITCH),
-        default: 0,
-        modes: None,
-        compiled_in: true,
-        apply: |value| PRINT.store(value != 0, Ordering::Relaxed),
-    },
-];
-const COUNT: usize = 16;
 const PREFIX: &[u8] = b"HAKMEM_";
 
 #[derive(Clone, Copy)]
@@ -283,75 +65,6 @@ pub enum ConfigError {
     BadValue,
     /// The setting exists, but this build does not contain what it asks for.
     NotCompiledIn,
-}
-
-impl Form {
-    fn parse(self, text: &[u8]) -> Option<u64> {
-        match self {
-            Form::Words(words) => {
-                let switch = core::ptr::eq(words, SWITCH);
-                let text = match text {
-                    b"0" | b"false" | b"no" if switch => b"off".as_slice(),
-                    b"1" | b"true" | b"yes" if switch => b"on".as_slice(),
-                    other => other,
-                };
-                let found =
-                    words.iter().position(|word| word.as_bytes().eq_ignore_ascii_case(text));
-                found.map(|index| index as u64)
-            }
-            Form::Bytes { least, most } => {
-                let (digits, shift) = match text.split_last() {
-                    Some((b'k' | b'K', digits)) => (digits, 10),
-                    Some((b'm' | b'M', digits)) => (digits, 20),
-                    Some((b'g' | b'G', digits)) => (digits, 30),
-                    _ => (text, 0),
-                };
-                let value = number(digits)?.checked_mul(1 << shift)?;
-                (least..=most).contains(&value).then_some(value)
-            }
-            Form::Number { least, most } => {
-                number(text).filter(|value| (least..=most).contains(value))
-            }
-        }
-    }
-
-    fn show(self, value: u64, out: &mut dyn Write) -> fmt::Result {
-        match self {
-            Form::Words(words) => out.write_str(words.get(value as usize).unwrap_or(&"?")),
-            Form::Bytes { .. } if value != 0 && value.is_multiple_of(1 << 20) => {
-                write!(out, "{}m", value >> 20)
-            }
-            Form::Bytes { .. } if value != 0 && value.is_multiple_of(1 << 10) => {
-                write!(out, "{}k", value >> 10)
-            }
-            _ => write!(out, "{value}"),
-        }
-    }
-
-    fn allowed(self, out: &mut dyn Write) -> fmt::Result {
-        match self {
-            Form::Words(words) => {
-                for (index, word) in words.iter().enumerate() {
-                    write!(out, "{}{word}", if index == 0 { "" } else { ", " })?;
-                }
-                Ok(())
-            }
-            Form::Bytes { least, most } => {
-                write!(out, "bytes from {least} to {most}, suffixes k, m, g allowed")
-            }
-            Form::Number { least, most } => write!(out, "a number from {least} to {most}"),
-        }
-    }
-}
-
-fn number(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0u64, |value, &digit| {
-        let digit = digit.checked_sub(b'0').filter(|&digit| digit < 10)?;
-        value.checked_mul(10)?.checked_add(u64::from(digit))
-    })
 }
 
 /// Text of the environment, for messages; bytes that are not ASCII show as `?`.
@@ -422,11 +135,7 @@ fn load() {
             take(&mut state, name, text);
         }
     });
-    for (setting, value) in SETTINGS.iter().zip(&state.values) {
-        if value.origin != Origin::Default {
-            (setting.apply)(value.value);
-        }
-    }
+    apply(&state);
     drop(state);
     LOADED.store(true, Ordering::Release);
     if PRINT.load(Ordering::Relaxed) {
@@ -466,16 +175,30 @@ fn take(state: &mut State, name: &[u8], text: &[u8]) {
         ));
         return;
     }
+    store(state, index, value, Origin::Variable);
+}
+
+/// Stores a value that is allowed; a mode brings its values of the other settings along.
+fn store(state: &mut State, index: usize, value: u64, origin: Origin) {
     if let Some(slot) = state.values.get_mut(index) {
-        *slot = Value { value, origin: Origin::Variable };
+        *slot = Value { value, origin };
     }
-    if setting.name == "MODE" {
+    if SETTINGS.get(index).is_some_and(|setting| setting.name == "MODE") {
         for (setting, slot) in SETTINGS.iter().zip(&mut state.values) {
             if let Some(by_mode) = setting.modes
                 && let Some(&value) = by_mode.get(value as usize)
             {
                 *slot = Value { value, origin: Origin::Mode };
             }
+        }
+    }
+}
+
+/// Turns the knobs of all settings that are not at their defaults.
+fn apply(state: &State) {
+    for (setting, value) in SETTINGS.iter().zip(&state.values) {
+        if value.origin != Origin::Default {
+            (setting.apply)(value.value);
         }
     }
 }
@@ -502,20 +225,8 @@ pub fn set(name: &str, text: &str) -> Result<(), ConfigError> {
         return Err(ConfigError::NotCompiledIn);
     }
     let mut state = STATE.lock();
-    if let Some(slot) = state.values.get_mut(index) {
-        *slot = Value { value, origin: Origin::Call };
-    }
-    (setting.apply)(value);
-    if setting.name == "MODE" {
-        for (setting, slot) in SETTINGS.iter().zip(&mut state.values) {
-            if let Some(by_mode) = setting.modes
-                && let Some(&value) = by_mode.get(value as usize)
-            {
-                *slot = Value { value, origin: Origin::Mode };
-                (setting.apply)(value);
-            }
-        }
-    }
+    store(&mut state, index, value, Origin::Call);
+    apply(&state);
     Ok(())
 }
 
@@ -560,6 +271,20 @@ pub(crate) fn prewarm_wanted() -> bool {
 /// Whether statistics are printed at process exit.
 pub(crate) fn dump_wanted() -> bool {
     DUMP.load(Ordering::Relaxed)
+}
+
+/// Takes the lock before a fork.
+pub(crate) fn fork_acquire() {
+    STATE.acquire();
+}
+
+/// Releases the lock after a fork: in the parent, or (alone) in the child.
+///
+/// # Safety
+/// The calling thread took it in `fork_acquire`; `child` only in the child.
+pub(crate) unsafe fn fork_release(child: bool) {
+    // SAFETY: by the caller's contract.
+    unsafe { if child { STATE.reset() } else { STATE.release() } }
 }
 
 /// The value of a setting as text, for tests.

@@ -125,6 +125,7 @@ pub(crate) unsafe fn fork_release(child: bool) {
 }
 
 #[cfg(test)]
+#[allow(clippy::undocumented_unsafe_blocks)] // The tests own all they touch.
 mod tests {
     use super::*;
 

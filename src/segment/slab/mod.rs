@@ -18,14 +18,12 @@
 //!
 //! A large block is described by the same structure with class 0 and no bitmap.
 //!
-//! **Remote protocol.** A thread that gives back blocks of a slab it does not own: (1) sets
-//! `pending`, remembering whether it was clear; (2) sets the bits; (3) if `pending` was clear,
-//! pushes the slab on its owner's stack. The owner pops the slab, clears `pending`, then takes the
-//! bits. A slab is released only when all its blocks are local and `pending` is clear. Why this is
-//! safe: between (1) and (3) by the thread that found it clear, `pending` stays set, so the slab
-//! can't go away; any other thread's last touch is (2), which is what brings its blocks home. A
-//! thread that read `pending` as set just before the owner cleared it may set bits that the owner
-//! has just passed: they wait for the next visit (`Bins::sweep` finds them), and keep the slab alive.
+//! How blocks come back from other threads: `remote`. How free pages go back: `pages`.
+
+mod pages;
+mod remote;
+
+pub(crate) use remote::PendingStack;
 
 use super::arena::{self, Run};
 use super::{meta, registry};
@@ -60,13 +58,6 @@ pub(crate) enum Misuse {
     NeverAllocated,
     /// The block is free already.
     DoubleFree,
-}
-
-/// The stack of slabs that other threads have given blocks back to. Its address is the identity
-/// of the owner.
-#[repr(align(64))]
-pub(crate) struct PendingStack {
-    head: AtomicPtr<Slab>,
 }
 
 /// Descriptor of a slab (or of a large block).
@@ -105,53 +96,6 @@ pub(crate) struct Slab {
     pending: AtomicBool,
     pending_next: AtomicPtr<Slab>,
     // The local bitmap and then the remote bitmap follow, `words()` words each.
-}
-
-impl PendingStack {
-    pub(crate) const fn new() -> Self {
-        PendingStack { head: AtomicPtr::new(ptr::null_mut()) }
-    }
-
-    /// Pushes a slab whose `pending` the caller has turned from clear to set.
-    fn push(&self, slab: &Slab) {
-        let mut head = self.head.load(Ordering::Relaxed);
-        loop {
-            slab.pending_next.store(head, Ordering::Relaxed);
-            // Release: the bits set before are seen by the owner that pops. Only pushes and
-            // take-alls exist, so there is no ABA.
-            match self.head.compare_exchange_weak(
-                head,
-                ptr::from_ref(slab).cast_mut(),
-                Ordering::Release,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return,
-                Err(now) => head = now,
-            }
-        }
-    }
-
-    /// Whether anything waits. A racy look.
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.head.load(Ordering::Relaxed).is_null()
-    }
-
-    /// Takes the whole stack; `PendingStack::pop` walks it.
-    pub(crate) fn take_all(&self) -> *mut Slab {
-        // Acquire: pairs with `push`.
-        self.head.swap(ptr::null_mut(), Ordering::Acquire)
-    }
-
-    /// The next slab after `slab` on a stack that was taken. To be read before `slab` is drained,
-    /// which makes it available for a new push.
-    ///
-    /// # Safety
-    /// `slab` is on a stack taken by this thread and not yet drained.
-    pub(crate) unsafe fn next(slab: *mut Slab) -> *mut Slab {
-        // SAFETY: a slab on the stack has `pending` set and therefore is alive.
-        unsafe { (*slab).pending_next.load(Ordering::Relaxed) }
-    }
 }
 
 impl Slab {
@@ -321,74 +265,6 @@ impl Slab {
         Ok(())
     }
 
-    /// Brings a batch of blocks of one bitmap word back from a thread that does not own the slab;
-    /// step 2 of the remote protocol. Returns the bits that were set already (double frees).
-    #[inline]
-    pub(crate) fn put_remote(&self, word: usize, bits: u64) -> u64 {
-        // Release: the user's last writes to the blocks happen before the owner hands them out.
-        self.remote(word).fetch_or(bits, Ordering::Release) & bits
-    }
-
-    /// Step 1 of the remote protocol: true if the caller must `announce` after setting its bits.
-    #[inline]
-    pub(crate) fn mark_pending(&self) -> bool {
-        // A look first: the line stays shared while others have marked it. AcqRel orders the mark
-        // before the bits.
-        !self.pending.load(Ordering::Relaxed) && !self.pending.swap(true, Ordering::AcqRel)
-    }
-
-    /// Step 3 of the remote protocol.
-    #[inline]
-    pub(crate) fn announce(&self) {
-        // SAFETY: a heap's pending stack is never freed.
-        unsafe { (*self.owner).push(self) };
-    }
-
-    /// Whether a thread may still be inside the remote protocol with this slab.
-    #[inline]
-    pub(crate) fn is_pending(&self) -> bool {
-        // Acquire: seeing it clear, we see what the clearing drain saw.
-        self.pending.load(Ordering::Acquire)
-    }
-
-    /// Clears `pending` (the slab has been popped) and moves all remote blocks to the local bitmap.
-    /// The error is a block that was free already.
-    pub(crate) fn drain_popped(&self) -> Result<usize, *mut u8> {
-        // AcqRel: cleared before the bits are taken, so that later bits find it clear.
-        self.pending.swap(false, Ordering::AcqRel);
-        self.drain_bits()
-    }
-
-    /// Moves all remote blocks to the local bitmap. The caller owns the slab. The error is a block
-    /// that was free already.
-    pub(crate) fn drain_bits(&self) -> Result<usize, *mut u8> {
-        let mut moved = 0;
-        for word in 0..self.info().words() {
-            let remote = self.remote(word);
-            if remote.load(Ordering::Relaxed) == 0 {
-                continue;
-            }
-            // Acquire: pairs with `put_remote`.
-            let bits = remote.swap(0, Ordering::Acquire);
-            let cell = self.local(word);
-            let before = cell.get();
-            if before & bits != 0 {
-                let index = word * 64 + (before & bits).trailing_zeros() as usize;
-                return Err(self.base.wrapping_add(index * self.info().size as usize));
-            }
-            cell.set(before | bits);
-            moved += bits.count_ones();
-            if word < self.hint.get() as usize {
-                self.hint.set(word as u16);
-            }
-        }
-        if moved != 0 {
-            self.free.set(self.free.get() + moved);
-            self.freed_since_purge.set(true);
-        }
-        Ok(moved as usize)
-    }
-
     /// Whether all blocks that were ever handed out are home. The caller owns the slab.
     #[inline]
     pub(crate) fn all_home(&self) -> bool {
@@ -466,69 +342,6 @@ impl Slab {
         self.free.get() == 0 && self.carved.get() == self.info().capacity
     }
 
-    /// The pages from `from` to `to` (byte offsets) are about to be handed out.
-    fn forget_discarded(&self, from: usize, to: usize) {
-        for page in from / PAGE..=(to - 1) / PAGE {
-            if let Some(word) = self.discarded.get(page / 64) {
-                word.set(word.get() & !(1 << (page % 64)));
-            }
-        }
-        self.has_discarded.set(self.discarded.iter().any(|word| word.get() != 0));
-    }
-
-    /// Returns to the system every page on which all handed-out blocks are free. Gives the number
-    /// of bytes returned. The caller owns the slab.
-    pub(crate) fn purge_free_pages(&self) -> usize {
-        self.freed_since_purge.set(false);
-        let info = self.info();
-        let (size, carved) = (info.size as usize, self.carved.get() as usize);
-        let pages = (carved * size).div_ceil(PAGE);
-        let mut returned = 0;
-        let mut run = 0..0;
-        for page in 0..=pages {
-            let first = info.index_of(page * PAGE);
-            let last = info.index_of(page * PAGE + PAGE - 1).min(carved.saturating_sub(1));
-            let state = self.discarded.get(page / 64);
-            let gone = state.is_none_or(|word| word.get() >> (page % 64) & 1 == 1);
-            if page < pages && !gone && self.all_local(first, last) {
-                if run.end != page {
-                    returned += self.discard_pages(&run);
-                    run = page..page;
-                }
-                run.end = page + 1;
-            }
-        }
-        returned + self.discard_pages(&run)
-    }
-
-    fn discard_pages(&self, pages: &core::ops::Range<usize>) -> usize {
-        let bytes = pages.len() * PAGE;
-        if bytes == 0 || !os::discard(self.base.wrapping_add(pages.start * PAGE), bytes) {
-            return 0;
-        }
-        for page in pages.clone() {
-            if let Some(word) = self.discarded.get(page / 64) {
-                word.set(word.get() | 1 << (page % 64));
-            }
-        }
-        self.has_discarded.set(true);
-        bytes
-    }
-
-    /// Whether blocks `first..=last` are all in the local bitmap.
-    fn all_local(&self, first: usize, last: usize) -> bool {
-        let mut at = first;
-        while at <= last {
-            let count = (64 - at % 64).min(last + 1 - at);
-            let mask = crate::base::bit_range((at % 64) as u32, count as u32);
-            if self.local(at / 64).get() & mask != mask {
-                return false;
-            }
-            at += count;
-        }
-        true
-    }
-
     /// Bits set in the local and in the remote bitmap. For the heap walker; the caller owns the
     /// slab or the program is quiet.
     pub(crate) fn count_bits(&self) -> (usize, usize) {
@@ -559,10 +372,12 @@ impl HighestFrom for u64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::undocumented_unsafe_blocks)] // The tests own all they touch.
 mod tests {
     use super::*;
 
-    fn slab_of(class: usize) -> NonNull<Slab> {
+    /// A slab that no heap owns.
+    pub(super) fn slab_of(class: usize) -> NonNull<Slab> {
         static OWNER: PendingStack = PendingStack::new();
         Slab::create(class, &OWNER).unwrap()
     }
@@ -599,55 +414,5 @@ mod tests {
             }
             unsafe { Slab::destroy(slab_ptr.as_ptr()) };
         }
-    }
-
-    #[test]
-    fn remote_blocks_reach_the_local_bitmap() {
-        let slab_ptr = slab_of(5);
-        let slab = unsafe { slab_ptr.as_ref() };
-        let mut blocks = [ptr::null_mut::<u8>(); 64];
-        let got = unsafe { slab.carve(blocks.as_mut_ptr().add(64), 64) };
-        assert_eq!(got, 64);
-        assert!(slab.mark_pending());
-        assert!(!slab.mark_pending());
-        assert_eq!(slab.put_remote(0, 0b1011), 0);
-        assert_eq!(slab.put_remote(0, 0b1), 0b1);
-        assert!(slab.is_pending());
-        assert_eq!(slab.drain_popped(), Ok(3));
-        assert!(!slab.is_pending());
-        assert_eq!(slab.free.get(), 3);
-        assert_eq!(slab.put_remote(0, 0b1), 0);
-        assert_eq!(slab.drain_bits(), Err(slab.base));
-    }
-
-    #[test]
-    fn free_pages_inside_a_live_slab_go_back() {
-        let slab_ptr = slab_of(crate::class::class_of(256));
-        let slab = unsafe { slab_ptr.as_ref() };
-        let mut blocks = [ptr::null_mut::<u8>(); 256];
-        let mut got = 0;
-        while got < 256 {
-            got += unsafe { slab.carve(blocks.as_mut_ptr().add(256 - got), 256 - got) };
-        }
-        for &block in &blocks {
-            unsafe { block.write_bytes(0xAB, 256) };
-        }
-        // Slot 255 holds block 0. Keep block 0; free the rest: page 0 stays, 15 pages go.
-        for &block in &blocks[..255] {
-            slab.put(block).unwrap();
-        }
-        assert_eq!(slab.purge_free_pages(), 15 * PAGE);
-        assert_eq!(slab.purge_free_pages(), 0);
-        assert_eq!(unsafe { *blocks[255] }, 0xAB);
-        assert_eq!(unsafe { *blocks[0] }, if cfg!(miri) { unsafe { *blocks[0] } } else { 0 });
-        // Taken and freed again, they count as resident again.
-        let mut again = [ptr::null_mut::<u8>(); 255];
-        assert_eq!(unsafe { slab.take(again.as_mut_ptr().add(255), 255) }, 255);
-        for &block in &again {
-            slab.put(block).unwrap();
-        }
-        assert_eq!(slab.purge_free_pages(), 15 * PAGE);
-        slab.put(blocks[255]).unwrap();
-        unsafe { Slab::destroy(slab_ptr.as_ptr()) };
     }
 }

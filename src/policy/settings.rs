@@ -1,0 +1,299 @@
+//! The table of settings: names, allowed values, defaults, what the modes say, and which knob of
+//! which mechanism each one turns.
+//!
+//! A new setting is one row here. Assumes that `apply` is called with a value that its form allows.
+
+use super::diet;
+use crate::base::sync::{AtomicBool, Ordering};
+use crate::class;
+use crate::frontend::magazine;
+use crate::large::{THRESHOLD, big_cache, thermal, thermal::FreePolicy};
+use crate::segment::{arena, slab};
+use core::fmt::{self, Write};
+
+/// What a value of a setting looks like.
+#[derive(Clone, Copy)]
+pub(super) enum Form {
+    /// One of these words; the value is its index.
+    Words(&'static [&'static str]),
+    /// A number of bytes, with an optional suffix k, m or g.
+    Bytes { least: u64, most: u64 },
+    /// A plain number.
+    Number { least: u64, most: u64 },
+}
+
+/// One row of the table of settings.
+pub(super) struct Setting {
+    /// Without the prefix `HAKMEM_`.
+    pub(super) name: &'static str,
+    /// An older name that still works.
+    pub(super) old: Option<&'static str>,
+    pub(super) category: &'static str,
+    pub(super) form: Form,
+    pub(super) default: u64,
+    /// Values in the modes, in the order of [`MODES`]; none: the mode does not touch it.
+    pub(super) modes: Option<[u64; 5]>,
+    /// Whether this build contains what the setting asks for.
+    pub(super) compiled_in: bool,
+    pub(super) apply: fn(u64),
+}
+
+const MODES: &[&str] = &["minimal", "fast", "balanced", "learning", "research"];
+const SWITCH: &[&str] = &["off", "on"];
+const BALANCED: u64 = 2;
+
+/// Whether threads fill their magazines at their start.
+pub(super) static PREWARM: AtomicBool = AtomicBool::new(false);
+/// Whether statistics are printed at process exit.
+pub(super) static DUMP: AtomicBool = AtomicBool::new(false);
+/// Whether the configuration is printed once it is read.
+pub(super) static PRINT: AtomicBool = AtomicBool::new(false);
+/// The budget of BigCache's shared part when it is on.
+const SHARED_BYTES: usize = 64 << 20;
+
+fn absent(_: u64) {}
+
+/// All settings. `MODE` is applied before the others.
+pub(super) static SETTINGS: [Setting; COUNT] = [
+    Setting {
+        name: "MODE",
+        old: None,
+        category: "Alloc",
+        form: Form::Words(MODES),
+        default: BALANCED,
+        modes: None,
+        compiled_in: true,
+        apply: absent,
+    },
+    Setting {
+        name: "TINY_MAX_CLASS",
+        old: None,
+        category: "Alloc",
+        form: Form::Number { least: 0, most: 7 },
+        default: 7,
+        modes: None,
+        compiled_in: true,
+        apply: |value| {
+            let first = class::last_class_of_group(value as usize) + 1;
+            magazine::FIRST_MID.store(first as u32, Ordering::Relaxed);
+        },
+    },
+    Setting {
+        name: "PREWARM",
+        old: None,
+        category: "Alloc",
+        form: Form::Words(SWITCH),
+        default: 0,
+        modes: None,
+        compiled_in: true,
+        apply: |value| PREWARM.store(value != 0, Ordering::Relaxed),
+    },
+    Setting {
+        name: "BIGCACHE",
+        old: Some("HAKMEM_BIG_CACHE"),
+        category: "Cache",
+        form: Form::Words(SWITCH),
+        default: 1,
+        modes: Some([0, 1, 1, 1, 1]),
+        compiled_in: true,
+        apply: |value| {
+            big_cache::BYTES.store(if value == 0 { 0 } else { SHARED_BYTES }, Ordering::Relaxed);
+        },
+    },
+    Setting {
+        name: "THREAD_CACHE_BYTES",
+        old: None,
+        category: "Cache",
+        form: Form::Bytes { least: 0, most: 1 << 40 },
+        default: 8 << 20,
+        modes: None,
+        compiled_in: true,
+        apply: |value| {
+            magazine::GROWTH_BUDGET.store(value as usize, Ordering::Relaxed);
+            big_cache::SLOT_BYTES.store(value as usize, Ordering::Relaxed);
+        },
+    },
+    Setting {
+        name: "LARGE_THRESHOLD",
+        old: None,
+        category: "Alloc",
+        form: Form::Bytes { least: 256 << 10, most: 64 << 20 },
+        default: 2 << 20,
+        modes: None,
+        compiled_in: true,
+        apply: |value| THRESHOLD.store(value as usize, Ordering::Relaxed),
+    },
+    Setting {
+        name: "BATCH",
+        old: Some("HAKMEM_BATCH_MADVISE"),
+        category: "Memory",
+        form: Form::Words(SWITCH),
+        default: 1,
+        modes: Some([0, 1, 1, 1, 1]),
+        compiled_in: true,
+        apply: |value| slab::DISCARD_AT_ONCE.store(value == 0, Ordering::Relaxed),
+    },
+    Setting {
+        name: "FREE_POLICY",
+        old: None,
+        category: "Memory",
+        form: Form::Words(&["keep", "batch", "adaptive"]),
+        default: FreePolicy::Adaptive as u64,
+        modes: Some([0, 2, 2, 2, 2]),
+        compiled_in: true,
+        apply: |value| thermal::POLICY.store(value as u8, Ordering::Relaxed),
+    },
+    Setting {
+        name: "THP",
+        old: None,
+        category: "Memory",
+        form: Form::Words(&["off", "auto", "on"]),
+        default: 1,
+        modes: Some([0, 1, 1, 1, 1]),
+        compiled_in: true,
+        apply: |value| arena::HUGE_PAGES.store(value as u8, Ordering::Relaxed),
+    },
+    Setting {
+        name: "DECAY_MS",
+        old: None,
+        category: "Memory",
+        form: Form::Number { least: 0, most: 1 << 30 },
+        default: 250,
+        modes: None,
+        compiled_in: true,
+        apply: |value| thermal::DECAY_MS.store(value as u32, Ordering::Relaxed),
+    },
+    Setting {
+        name: "MEM_LIMIT",
+        old: Some("HAKMEM_MEM_DIET"),
+        category: "Memory",
+        form: Form::Bytes { least: 0, most: 1 << 46 },
+        default: 0,
+        modes: None,
+        compiled_in: true,
+        apply: |value| diet::BUDGET.store(value as usize, Ordering::Relaxed),
+    },
+    Setting {
+        name: "ELO",
+        old: None,
+        category: "Learning",
+        form: Form::Words(&["off", "frozen", "learn"]),
+        default: 0,
+        modes: None,
+        compiled_in: false,
+        apply: absent,
+    },
+    Setting {
+        name: "EVOLUTION",
+        old: None,
+        category: "Learning",
+        form: Form::Words(&["off", "frozen", "learn", "canary"]),
+        default: 0,
+        modes: None,
+        compiled_in: false,
+        apply: absent,
+    },
+    Setting {
+        name: "POOL_HOTBOX",
+        old: None,
+        category: "Cache",
+        form: Form::Words(SWITCH),
+        default: 0,
+        modes: None,
+        compiled_in: false,
+        apply: absent,
+    },
+    Setting {
+        name: "STATS",
+        old: None,
+        category: "Debug",
+        form: Form::Words(SWITCH),
+        default: 0,
+        modes: Some([0, 0, 0, 0, 1]),
+        compiled_in: true,
+        apply: |value| DUMP.store(value != 0, Ordering::Relaxed),
+    },
+    Setting {
+        name: "PRINT_CONFIG",
+        old: None,
+        category: "Debug",
+        form: Form::Words(SWITCH),
+        default: 0,
+        modes: None,
+        compiled_in: true,
+        apply: |value| PRINT.store(value != 0, Ordering::Relaxed),
+    },
+];
+/// Number of settings.
+pub(super) const COUNT: usize = 16;
+impl Form {
+    /// The value that a text means; `None` if it is not allowed.
+    pub(super) fn parse(self, text: &[u8]) -> Option<u64> {
+        match self {
+            Form::Words(words) => {
+                let switch = core::ptr::eq(words, SWITCH);
+                let text = match text {
+                    b"0" | b"false" | b"no" if switch => b"off".as_slice(),
+                    b"1" | b"true" | b"yes" if switch => b"on".as_slice(),
+                    other => other,
+                };
+                let found =
+                    words.iter().position(|word| word.as_bytes().eq_ignore_ascii_case(text));
+                found.map(|index| index as u64)
+            }
+            Form::Bytes { least, most } => {
+                let (digits, shift) = match text.split_last() {
+                    Some((b'k' | b'K', digits)) => (digits, 10),
+                    Some((b'm' | b'M', digits)) => (digits, 20),
+                    Some((b'g' | b'G', digits)) => (digits, 30),
+                    _ => (text, 0),
+                };
+                let value = number(digits)?.checked_mul(1 << shift)?;
+                (least..=most).contains(&value).then_some(value)
+            }
+            Form::Number { least, most } => {
+                number(text).filter(|value| (least..=most).contains(value))
+            }
+        }
+    }
+
+    /// Writes a value as a text that `parse` takes.
+    pub(super) fn show(self, value: u64, out: &mut dyn Write) -> fmt::Result {
+        match self {
+            Form::Words(words) => out.write_str(words.get(value as usize).unwrap_or(&"?")),
+            Form::Bytes { .. } if value != 0 && value.is_multiple_of(1 << 20) => {
+                write!(out, "{}m", value >> 20)
+            }
+            Form::Bytes { .. } if value != 0 && value.is_multiple_of(1 << 10) => {
+                write!(out, "{}k", value >> 10)
+            }
+            _ => write!(out, "{value}"),
+        }
+    }
+
+    /// Writes what is allowed.
+    pub(super) fn allowed(self, out: &mut dyn Write) -> fmt::Result {
+        match self {
+            Form::Words(words) => {
+                for (index, word) in words.iter().enumerate() {
+                    write!(out, "{}{word}", if index == 0 { "" } else { ", " })?;
+                }
+                Ok(())
+            }
+            Form::Bytes { least, most } => {
+                write!(out, "bytes from {least} to {most}, suffixes k, m, g allowed")
+            }
+            Form::Number { least, most } => write!(out, "a number from {least} to {most}"),
+        }
+    }
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |value, &digit| {
+        let digit = digit.checked_sub(b'0').filter(|&digit| digit < 10)?;
+        value.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
