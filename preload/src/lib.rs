@@ -26,16 +26,16 @@
 // thread-local storage that `dlopen` would have to find room for. See `no_panic`.
 #![no_std]
 
-mod errno;
-mod extras;
+pub mod errno;
+pub mod extras;
 #[cfg_attr(target_arch = "x86_64", path = "failed_new/x86_64.rs")]
 #[cfg_attr(not(target_arch = "x86_64"), path = "failed_new/portable.rs")]
-mod failed_new;
-mod family;
-mod hak;
-mod names;
-mod no_panic;
-mod operators;
-mod output;
-mod replaced;
-mod reports;
+pub mod failed_new;
+pub mod family;
+pub mod hak;
+pub mod names;
+pub mod no_panic;
+pub mod operators;
+pub mod output;
+pub mod replaced;
+pub mod reports;

@@ -13,7 +13,7 @@ extern crate std;
 #[cfg(panic = "abort")]
 #[panic_handler]
 fn panic(panic: &core::panic::PanicInfo<'_>) -> ! {
-    let mut line = crate::output::Line::new();
+    let mut line = crate::output::Line::empty();
     line.text("hakmem: internal error");
     if let Some(place) = panic.location() {
         line.text(" at ").text(place.file()).text(":").number(place.line() as usize);

@@ -3,13 +3,13 @@
 //!
 //! They could be left to the C++ library, which forwards to `malloc` and `free`; here they save
 //! that detour. Where the program replaces some of them, those that forward to these by the
-//! standard forward to the program's ([`replaced`](crate::replaced)); otherwise each allocates by
+//! standard forward to the program's ([`replaced`]); otherwise each allocates by
 //! itself.
 //!
 //! A sized delete does not trust the size. It is wrong in programs that mix up types, and null has
 //! to be told apart; the check for null costs the two instructions that the size would save.
 //!
-//! A failed `new` ends in [`failed_new`](crate::failed_new): the new-handler, then
+//! A failed `new` ends in [`failed_new`](mod@crate::failed_new): the new-handler, then
 //! `std::bad_alloc`.
 //!
 //! # Why the calls that may throw stand in tail position

@@ -116,7 +116,7 @@ pub struct Line {
 
 impl Line {
     /// An empty line.
-    pub const fn new() -> Self {
+    pub const fn empty() -> Self {
         Self { bytes: [0; GATHERED], used: 0 }
     }
 

@@ -94,7 +94,7 @@ pub extern "C" fn throw_function(size: usize) -> *mut c_void {
     // In libstdc++ and libc++ alike; only what they name in their headers, so it is stable.
     let throw = find(c"_ZSt17__throw_bad_allocv");
     if throw.is_null() {
-        let mut line = Line::new();
+        let mut line = Line::empty();
         line.text("hakmem: operator new of ").number(size).text(
             " bytes failed, and there is no C++ library in this process to throw std::bad_alloc \
              from; give the program more memory or use new (std::nothrow)",
