@@ -92,5 +92,6 @@ pub(crate) fn release_all(mut heap: Option<&mut Heap>) -> usize {
 pub(crate) fn make_room(heap: &mut Heap) -> bool {
     diet::pressure();
     release_all(Some(heap));
+    arena::return_empty();
     true
 }

@@ -57,7 +57,9 @@ pub(crate) fn superslab_of(pointer: *const u8) -> Option<&'static SuperSlab> {
     let address = pointer.addr();
     // Acquire: pairs with `publish_superslab`; the descriptor's fields are initialised.
     let found = super_entry(address).load(Ordering::Acquire);
-    // SAFETY: descriptors are never freed while they are published.
+    // SAFETY: descriptors are not freed while they are published, and stay published while a block
+    // of theirs is in use. (A pointer that was never ours may race with the end of an arena; the
+    // memory of metadata stays mapped, so that such a look is harmless.)
     let found = unsafe { found.as_ref() }?;
     if found.base.addr() == address & !(SUPERSLAB - 1) { Some(found) } else { None }
 }
@@ -90,6 +92,11 @@ pub(crate) fn publish_superslab(superslab: &'static SuperSlab) {
     // Release: pairs with `superslab_of`.
     super_entry(superslab.base.addr())
         .store(ptr::from_ref(superslab).cast_mut(), Ordering::Release);
+}
+
+/// Makes a SuperSlab unknown; nothing in it is in use.
+pub(crate) fn retract_superslab(address: usize) {
+    super_entry(address).store(ptr::null_mut(), Ordering::Release);
 }
 
 /// Records that `granules` granules from `base` on belong to `run`, of class `class`.

@@ -16,6 +16,8 @@ const SUPERS: usize = ARENA_GRANULES / SUPERSLAB_GRANULES;
 pub(super) struct Arena {
     pub(super) base: *mut u8,
     pub(super) granules: usize,
+    /// The descriptors of its SuperSlabs.
+    pub(super) table: *mut super::SuperSlab,
     /// No granule below this word is free.
     low_word: usize,
     used: [u64; WORDS],
@@ -86,6 +88,16 @@ impl Arena {
             at = self.next(stop, false);
         }
         None
+    }
+
+    /// Whether no run is in use.
+    pub(super) fn is_unused(&self) -> bool {
+        self.used.iter().take(self.granules / 64).all(|&word| word == 0)
+    }
+
+    /// Free granules that may be resident.
+    pub(super) fn count_dirty(&self) -> usize {
+        self.dirty.iter().map(|word| word.count_ones() as usize).sum()
     }
 
     /// Applies `change(used, dirty, mask)` to every word that a range of granules touches.

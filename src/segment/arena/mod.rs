@@ -77,7 +77,7 @@ pub(crate) struct Usage {
 
 impl Segment {
     fn arena_mut(&mut self, index: usize) -> Option<&mut Arena> {
-        // SAFETY: published arenas live for ever and are touched under this lock only.
+        // SAFETY: arenas in the array are alive and touched under this lock only.
         self.arenas.get(index).and_then(|&arena| unsafe { arena.as_mut() })
     }
 
@@ -161,11 +161,12 @@ impl Segment {
         unsafe {
             (*arena).base = space.as_ptr();
             (*arena).granules = length / GRANULE;
+            (*arena).table = table.as_ptr().cast();
         }
         let table: *mut SuperSlab = table.as_ptr().cast();
         for superslab in 0..supers {
-            // SAFETY: the table has `supers` zeroed entries; all-zero runs are null pointers. They
-            // are never freed, so a 'static reference is true.
+            // SAFETY: the table has `supers` zeroed entries; all-zero runs are null pointers. It
+            // is not freed before its entries are retracted.
             unsafe {
                 let entry = table.add(superslab);
                 (*entry).base = space.as_ptr().add(superslab * SUPERSLAB);
@@ -177,6 +178,52 @@ impl Segment {
             self.count += 1;
         }
         true
+    }
+}
+
+impl Segment {
+    /// Takes a wholly free arena out of service and gives its address space back.
+    fn return_arena(&mut self, index: usize) {
+        let Some(&arena_ptr) = self.arenas.get(index) else { return };
+        // SAFETY: in the array, so alive; nothing of it is in use, so nobody refers into it.
+        let (base, granules, table, dirty) = unsafe {
+            (
+                (*arena_ptr).base,
+                (*arena_ptr).granules,
+                (*arena_ptr).table,
+                (*arena_ptr).count_dirty(),
+            )
+        };
+        let supers = granules * GRANULE / SUPERSLAB;
+        for superslab in 0..supers {
+            registry::retract_superslab(base.addr() + superslab * SUPERSLAB);
+        }
+        os::unmap(base, granules * GRANULE);
+        self.dirty -= dirty;
+        self.count -= 1;
+        self.arenas.swap(index, self.count);
+        for (at, bytes) in [
+            (arena_ptr.cast::<u8>(), size_of::<Arena>()),
+            (table.cast(), supers * size_of::<SuperSlab>()),
+        ] {
+            if let Some(at) = NonNull::new(at) {
+                // SAFETY: allocated with this size by `add_arena`, no longer reachable.
+                unsafe { meta::free(at, bytes) };
+            }
+        }
+    }
+}
+
+/// Gives the address space of wholly free arenas back: for when there is none left.
+pub(crate) fn return_empty() {
+    let mut segment = SEGMENT.lock();
+    let mut index = 0;
+    while index < segment.count {
+        if segment.arena_mut(index).is_some_and(|arena| arena.is_unused()) {
+            segment.return_arena(index);
+        } else {
+            index += 1;
+        }
     }
 }
 
@@ -266,7 +313,8 @@ pub(crate) fn purge(age_ms: u32, advise: impl Fn(*mut u8, usize) -> bool) -> usi
         drop(segment);
         let clean = advise(at, granules * GRANULE);
         segment = SEGMENT.lock();
-        if let Some(arena) = segment.arena_mut(index) {
+        // By address: while the lock was open arenas may have changed places.
+        if let Some(arena) = segment.arena_of(at.addr()) {
             let keep = arena.released.get(start / SUPERSLAB_GRANULES).copied().unwrap_or(now);
             arena.release(start, granules, !clean, keep);
         }
