@@ -25,9 +25,7 @@ impl Numbers {
     /// A word of up to `limit` letters.
     pub fn word(&mut self, limit: usize) -> String {
         let length = 1 + self.length(limit);
-        (0..length)
-            .map(|_| (b'a' + self.below(26) as u8) as char)
-            .collect()
+        (0..length).map(|_| (b'a' + self.below(26) as u8) as char).collect()
     }
 }
 

@@ -59,11 +59,7 @@ fn main() -> ExitCode {
 
 /// Which heap this build is on.
 fn heap() -> &'static str {
-    if cfg!(feature = "system") {
-        "system"
-    } else {
-        "hakmem"
-    }
+    if cfg!(feature = "system") { "system" } else { "hakmem" }
 }
 
 fn fail(why: &str) -> ExitCode {

@@ -37,10 +37,7 @@ pub fn tokio() -> String {
                     let text = format!("{}:{:016x}", request.id, digest(&request.body));
                     // Nobody may be listening; that is no fault.
                     let _ = news.send(Arc::new(text.clone()));
-                    request
-                        .answer
-                        .send((request.id, text))
-                        .expect("the asker waits");
+                    request.answer.send((request.id, text)).expect("the asker waits");
                     served += 1;
                     tokio::task::yield_now().await;
                 }
@@ -72,11 +69,7 @@ pub fn tokio() -> String {
             served += service.await.expect("no task panics");
         }
         let all: Vec<String> = answers.into_values().collect();
-        format!(
-            "served {served}\nanswers {} {:016x}",
-            all.len(),
-            digest(all.join(",").as_bytes())
-        )
+        format!("served {served}\nanswers {} {:016x}", all.len(), digest(all.join(",").as_bytes()))
     });
     // Timers and blocking threads, which come and go with the work.
     let slept = runtime.block_on(async {

@@ -20,10 +20,8 @@ fn fibonacci(order: u32) -> String {
 
 /// Runs the program and returns what it prints.
 pub fn run() -> String {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(6)
-        .build()
-        .expect("threads can be started");
+    let pool =
+        rayon::ThreadPoolBuilder::new().num_threads(6).build().expect("threads can be started");
     pool.install(|| {
         let mut words: Vec<String> = (0..60u64).into_par_iter().flat_map_iter(shard).collect();
         words.par_sort_unstable();

@@ -44,21 +44,14 @@ pub fn run() -> String {
         .map(|((host, level), (ms, paths))| format!("{host} {level} {ms} {}", paths.join(";")))
         .collect();
     rows.sort_unstable();
-    let mut lines = vec![format!(
-        "groups {} {:016x}",
-        rows.len(),
-        digest(rows.join("\n").as_bytes())
-    )];
+    let mut lines =
+        vec![format!("groups {} {:016x}", rows.len(), digest(rows.join("\n").as_bytes()))];
 
     let numbers = Regex::new(r"\d+").expect("valid");
     let rewritten = numbers.replace_all(&text, |found: &Captures| {
         format!("<{}>", found[0].chars().rev().collect::<String>())
     });
-    lines.push(format!(
-        "rewritten {} {:016x}",
-        rewritten.len(),
-        digest(rewritten.as_bytes())
-    ));
+    lines.push(format!("rewritten {} {:016x}", rewritten.len(), digest(rewritten.as_bytes())));
 
     let mut source = Numbers::new(3);
     let mut hits = 0;
@@ -74,17 +67,11 @@ pub fn run() -> String {
             })
             .collect();
         let set = RegexSet::new(&patterns).expect("valid");
-        hits += text
-            .lines()
-            .step_by(50)
-            .map(|line| set.matches(line).iter().count())
-            .sum::<usize>();
+        hits +=
+            text.lines().step_by(50).map(|line| set.matches(line).iter().count()).sum::<usize>();
     }
     lines.push(format!("sets {hits}"));
-    let words: Vec<&str> = Regex::new(r"[^a-z]+")
-        .expect("valid")
-        .split(&text)
-        .collect();
+    let words: Vec<&str> = Regex::new(r"[^a-z]+").expect("valid").split(&text).collect();
     lines.push(format!("split {}", words.len()));
     lines.join("\n")
 }

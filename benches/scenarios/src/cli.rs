@@ -71,13 +71,14 @@ fn run<H: Heap>() -> Result<()> {
     );
     let report = registry::run::<H>(known.name, &config).context("the scenario has no code")?;
     print(&format!(
-        "{{\"scenario\":\"{}\",\"ops\":{},\"ns\":{},\"cpu_ns\":{},\"checksum\":{},\"rss_kib\":{},\"peak_kib\":{}}}",
+        "{{\"scenario\":\"{}\",\"ops\":{},\"ns\":{},\"cpu_ns\":{},\"checksum\":{},\"faults\":{},\"rss_kib\":{},\"peak_kib\":{}}}",
         known.name,
         report.done.ops,
         report.ns,
         report.cpu_ns,
         // As many bits as every JSON reader keeps exactly.
         report.done.checksum & ((1 << 53) - 1),
+        report.faults,
         report.rss_kib,
         report.peak_kib,
     ))

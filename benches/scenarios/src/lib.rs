@@ -87,6 +87,8 @@ pub struct Report {
     pub ns: u64,
     /// Processor time of the timed section, all threads, nanoseconds.
     pub cpu_ns: u64,
+    /// Page faults of the timed section.
+    pub faults: u64,
     /// Resident memory after the timed section, its live blocks still held, KiB.
     pub rss_kib: u64,
     /// Highest resident memory of the process up to then, KiB.
@@ -104,7 +106,7 @@ pub fn measure<H: Heap, W: Work<H>>(config: &Config) -> Report {
     if extra > 0 {
         work.run::<false>(extra);
     }
-    let (ns, cpu_ns) = clock.elapsed();
+    let Clock { wall: ns, cpu: cpu_ns, faults } = clock.elapsed();
 
     for _ in 0..config.settle_ms / 10 {
         std::thread::sleep(std::time::Duration::from_millis(10));
@@ -113,5 +115,5 @@ pub fn measure<H: Heap, W: Work<H>>(config: &Config) -> Report {
     let rss_kib = process::resident_kib();
     let peak_kib = process::peak_kib().max(rss_kib);
     work.finish();
-    Report { done, ns, cpu_ns, rss_kib, peak_kib }
+    Report { done, ns, cpu_ns, faults, rss_kib, peak_kib }
 }

@@ -225,6 +225,7 @@ impl Place {
             name: OURS.to_owned(),
             version: String::new(),
             library: Some(library.clone()),
+            program: None,
         };
         let watched = watch(&allocator, super::GOLDEN_SIZE)?;
         let count = |name: &str| {

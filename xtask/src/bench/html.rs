@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anyhow::Result;
 
 use super::plot;
-use super::results::{Metric, Results, Row};
+use super::results::{METRICS, Metric, Results, Row};
 use super::table::figure;
 
 const STYLE: &str = "\
@@ -35,7 +35,7 @@ pub fn page(results: &Results) -> Result<String> {
         escape(&about.kernel),
     )?;
     let figures = plot::all(results)?;
-    for metric in [Metric::Time, Metric::Instructions, Metric::Final, Metric::Peak] {
+    for metric in METRICS {
         if results.rows(metric).next().is_none() {
             continue;
         }
@@ -44,7 +44,7 @@ pub fn page(results: &Results) -> Result<String> {
             Metric::Time => "time",
             Metric::Final => "final-memory",
             Metric::Peak => "peak-memory",
-            Metric::Instructions => "",
+            Metric::Instructions | Metric::Faults => "",
         };
         for (_, svg) in figures.iter().filter(|(found, _)| *found == name) {
             writeln!(page, "{svg}")?;
@@ -84,6 +84,10 @@ fn table(page: &mut String, results: &Results, metric: Metric) -> Result<()> {
             write!(page, "<td{class}>{text}</td>")?;
         }
         page.push_str("</tr>\n");
+    }
+    if !metric.comparable() {
+        page.push_str("</table></div>\n");
+        return Ok(());
     }
     page.push_str("<tr><th>geometric mean</th>");
     let ours = std::iter::once(0).chain(0..results.allocators.len());

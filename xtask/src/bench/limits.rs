@@ -29,7 +29,7 @@ pub fn run() -> Result<ExitCode> {
 
 /// The runner of the library's version, installed if it is not there yet.
 fn runner() -> Result<PathBuf> {
-    let version = locked_version()?;
+    let version = library_version()?;
     let tools = paths::target().join("tools");
     let runner = tools.join("bin").join(RUNNER);
     let stamp = tools.join(format!("{RUNNER}-{version}"));
@@ -49,14 +49,14 @@ fn runner() -> Result<PathBuf> {
 }
 
 /// The version of the library in `Cargo.lock`.
-fn locked_version() -> Result<String> {
+fn library_version() -> Result<String> {
     let path = paths::root().join("Cargo.lock");
     let text = std::fs::read_to_string(&path).context("cannot read Cargo.lock")?;
-    version_of(&text, LIBRARY).with_context(|| format!("Cargo.lock does not name {LIBRARY}"))
+    locked_version(&text, LIBRARY).with_context(|| format!("Cargo.lock does not name {LIBRARY}"))
 }
 
 /// The version of a package in the text of a lock file.
-fn version_of(lock: &str, package: &str) -> Option<String> {
+pub fn locked_version(lock: &str, package: &str) -> Option<String> {
     let name = format!("name = \"{package}\"");
     let mut lines = lock.lines().skip_while(|line| *line != name);
     let version = lines.nth(1)?.strip_prefix("version = \"")?;
@@ -71,12 +71,12 @@ mod tests {
     fn a_lock_file_gives_the_exact_package() {
         let lock = "[[package]]\nname = \"iai-callgrind-macros\"\nversion = \"1.0.0\"\n\n\
                     [[package]]\nname = \"iai-callgrind\"\nversion = \"0.16.1\"\n";
-        assert_eq!(version_of(lock, LIBRARY).as_deref(), Some("0.16.1"));
-        assert_eq!(version_of(lock, "absent"), None);
+        assert_eq!(locked_version(lock, LIBRARY).as_deref(), Some("0.16.1"));
+        assert_eq!(locked_version(lock, "absent"), None);
     }
 
     #[test]
     fn the_checkout_locks_the_library() {
-        assert!(locked_version().unwrap().starts_with("0."));
+        assert!(library_version().unwrap().starts_with("0."));
     }
 }

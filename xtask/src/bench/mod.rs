@@ -30,6 +30,7 @@ Examples:
   cargo xtask bench                              all scenarios, all peers
   cargo xtask bench --quick                      the same in about a minute
   cargo xtask bench --scenario mir --peer rpmalloc --runs 15
+  cargo xtask bench --linked                     as Rust's global allocator, with rusty_alloc
   cargo xtask bench --html target/bench.html     with figures, in one file to share
   cargo xtask bench --instructions               counted by valgrind as well
   cargo xtask bench --limits                     the instruction limits of benches/instructions.rs
@@ -53,6 +54,9 @@ pub struct Args {
     /// Count instructions per operation with valgrind too (single-threaded scenarios)
     #[arg(long)]
     instructions: bool,
+    /// Compare the heaps as Rust programs have them, compiled in: hakmem, rusty_alloc, the system's
+    #[arg(long, conflicts_with_all = ["peer", "instructions"])]
+    linked: bool,
     /// Turn on features of the library, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     features: Vec<String>,
@@ -95,9 +99,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
 
     let program = Program::build()?;
     let scenarios = choose(program.scenarios()?, &args)?;
-    let mut allocators = vec![peers::hakmem(&args.features)?];
-    let (ready, missing) = peers::make(&args.peer)?;
-    allocators.extend(ready);
+    let (allocators, missing) = if args.linked {
+        peers::linked(&args.features)?
+    } else {
+        let ours = peers::hakmem(&args.features)?;
+        let (ready, missing) = peers::make(&args.peer)?;
+        (std::iter::once(ours).chain(ready).collect(), missing)
+    };
     ensure!(allocators.len() > 1, "no peer could be made, so there is nothing to compare with");
 
     let rows = scenarios.into_iter().map(|scenario| {

@@ -9,8 +9,9 @@ use anyhow::{Context, Result, bail, ensure};
 use object::{Object, ObjectSymbol};
 use serde::Serialize;
 
+use super::limits::locked_version;
 use super::recipe::{Build, COMMON, RECIPES, Recipe, Source};
-use crate::shared::{command, paths, term};
+use crate::shared::{command, paths, registry, term};
 
 /// An allocator that is ready to run.
 #[derive(Clone, Debug, Serialize)]
@@ -21,6 +22,8 @@ pub struct Allocator {
     pub version: String,
     /// What to preload; nothing for the system's own.
     pub library: Option<PathBuf>,
+    /// The program with it compiled in, where that is how it is used.
+    pub program: Option<PathBuf>,
 }
 
 /// A peer that could not be made.
@@ -52,7 +55,7 @@ pub fn hakmem(features: &[String]) -> Result<Allocator> {
     let library = paths::target().join("release/libhakmem_preload.so");
     exports_malloc(&library)?;
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    Ok(Allocator { name: OURS.to_owned(), version, library: Some(library) })
+    Ok(Allocator { name: OURS.to_owned(), version, library: Some(library), program: None })
 }
 
 /// Makes the peers named in `only` (all of them if it is empty).
@@ -90,6 +93,65 @@ pub fn make(only: &[String]) -> Result<(Vec<Allocator>, Vec<Missing>)> {
     Ok((ready, missing))
 }
 
+/// The allocators as Rust programs use them, compiled in: ours, the pure-Rust peer, and the
+/// system's as the standard library calls it.
+pub fn linked(features: &[String]) -> Result<(Vec<Allocator>, Vec<Missing>)> {
+    let spinner = term::spinner("Building", "hakmem-scenario-linked");
+    let mut build = command::cargo();
+    build.args(["build", "--release", "--package", "hakmem-scenarios"]);
+    build.args(["--bin", "hakmem-scenario-linked"]);
+    for feature in features {
+        build.args(["--features", &format!("{}/{feature}", registry::PACKAGE)]);
+    }
+    let built = command::output(&mut build);
+    spinner.finish_and_clear();
+    built?;
+    let program = paths::target().join("release/hakmem-scenario-linked");
+    let ours = Allocator {
+        name: OURS.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        library: None,
+        program: Some(program),
+    };
+    let system = Allocator {
+        name: "glibc".to_owned(),
+        version: system_version(),
+        library: None,
+        program: None,
+    };
+    let (mut ready, mut missing) = (vec![ours], Vec::new());
+    match rusty() {
+        Ok(rusty) => ready.push(rusty),
+        Err(error) => {
+            term::note(format!("{RUSTY} is left out: {error:#}"));
+            missing.push(Missing { name: RUSTY.to_owned(), reason: format!("{error:#}") });
+        }
+    }
+    ready.push(system);
+    Ok((ready, missing))
+}
+
+/// The peer that is written in Rust.
+const RUSTY: &str = "rusty_alloc";
+
+fn rusty() -> Result<Allocator> {
+    let spinner = term::spinner("Building", "hakmem-scenario-rusty");
+    let manifest = paths::root().join("benches/peers/rust/Cargo.toml");
+    let target = paths::target().join("peers/rust");
+    let mut build = command::cargo();
+    build.args(["build", "--release", "--locked", "--manifest-path"]).arg(&manifest);
+    let built = command::output(build.env("CARGO_TARGET_DIR", &target));
+    spinner.finish_and_clear();
+    built?;
+    let lock = fs::read_to_string(manifest.with_file_name("Cargo.lock"))?;
+    Ok(Allocator {
+        name: RUSTY.to_owned(),
+        version: locked_version(&lock, RUSTY).context("its lock file does not name it")?,
+        library: None,
+        program: Some(target.join("release/hakmem-scenario-rusty")),
+    })
+}
+
 /// The names that `--peer` takes.
 pub fn names() -> Vec<&'static str> {
     RECIPES.iter().map(|recipe| recipe.name).collect()
@@ -110,7 +172,7 @@ fn make_one(recipe: &Recipe, folder: &Path) -> Result<Allocator> {
     if let Some(library) = &library {
         exports_malloc(library)?;
     }
-    Ok(Allocator { name: recipe.name.to_owned(), version, library })
+    Ok(Allocator { name: recipe.name.to_owned(), version, library, program: None })
 }
 
 /// The C library's version.

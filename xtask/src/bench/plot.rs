@@ -48,6 +48,10 @@ fn failed(error: impl std::fmt::Display) -> anyhow::Error {
     anyhow!("cannot draw: {error}")
 }
 
+/// Ratios beyond this are drawn at the edge, with their figure: one bad row must not squeeze the
+/// others together.
+const EDGE: f64 = 4.0;
+
 /// The least and greatest of some ratios, with room around them, and 1 inside.
 fn range(ratios: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
     let (low, high) = ratios.fold((0.9f64, 1.2f64), |(low, high), r| (low.min(r), high.max(r)));
@@ -68,9 +72,10 @@ fn rows(results: &Results, metric: Metric) -> Result<String> {
             .map_err(failed)?;
         let (legend, area) = area.split_vertically(24);
         draw_legend(results, &legend)?;
-        let every = rows
-            .iter()
-            .flat_map(|row| (0..results.allocators.len()).filter_map(|at| row.ratio(metric, at)));
+        let every = rows.iter().flat_map(|row| {
+            let ratios = (0..results.allocators.len()).filter_map(|at| row.ratio(metric, at));
+            ratios.map(|ratio| ratio.min(EDGE))
+        });
         let last = rows.len() as f64;
         let mut chart = ChartBuilder::on(&area)
             .margin_right(20)
@@ -94,17 +99,17 @@ fn rows(results: &Results, metric: Metric) -> Result<String> {
         chart.draw_series([line(1.0, BLACK.stroke_width(1))]).map_err(failed)?;
         for (at, row) in rows.iter().enumerate() {
             let y = at as f64 + 0.5;
-            let (x, height) = chart.backend_coord(&(1.0, y));
-            let label =
-                TextStyle::from((FONT, 13).into_font()).pos(Pos::new(HPos::Right, VPos::Center));
-            let (left, _) = chart.backend_coord(&(chart.x_range().start, y));
-            let _ = x;
+            let (left, height) = chart.backend_coord(&(chart.x_range().start, y));
+            let label = text(13).pos(Pos::new(HPos::Right, VPos::Center));
             area.draw_text(&row.scenario.name, &label, relative(&area, (left - 8, height)))
                 .map_err(failed)?;
+            let mut beyond = Vec::new();
             for allocator in (0..results.allocators.len()).rev() {
-                let Some(ratio) = row.ratio(metric, allocator) else {
+                let Some(ratio) = row.ratio(metric, allocator) else { continue };
+                if ratio > EDGE {
+                    beyond.push((ratio, allocator));
                     continue;
-                };
+                }
                 let point = if allocator == 0 {
                     Circle::new((ratio, y), 6, color(0).filled())
                 } else {
@@ -112,10 +117,25 @@ fn rows(results: &Results, metric: Metric) -> Result<String> {
                 };
                 chart.draw_series([point]).map_err(failed)?;
             }
+            // What lies beyond the edge stands there as figures, the greatest outermost.
+            beyond.sort_by(|one, other| other.0.total_cmp(&one.0));
+            let (mut right, _) = chart.backend_coord(&(chart.x_range().end, y));
+            for (ratio, allocator) in beyond {
+                let figure = format!("{ratio:.0}\u{d7}");
+                let color = color(allocator);
+                let style = text(12).color(&color).pos(Pos::new(HPos::Right, VPos::Center));
+                area.draw_text(&figure, &style, relative(&area, (right, height)))
+                    .map_err(failed)?;
+                right -= 8 * figure.chars().count() as i32 + 8;
+            }
         }
         area.present().map_err(failed)?;
     }
     Ok(svg)
+}
+
+fn text(size: i32) -> TextStyle<'static> {
+    TextStyle::from((FONT, size).into_font())
 }
 
 /// A position on the whole picture as one inside an area of it.

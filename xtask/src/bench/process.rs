@@ -45,6 +45,8 @@ pub struct Sample {
     pub cpu_ns: u64,
     /// The work's checksum.
     pub checksum: u64,
+    /// Page faults while it ran.
+    pub faults: u64,
     /// Final resident memory, KiB.
     pub rss_kib: u64,
     /// Peak resident memory, KiB.
@@ -92,7 +94,7 @@ impl Program {
 
     /// Runs a scenario once. Single-threaded ones run on one processor, always the same.
     pub fn run(&self, scenario: &Scenario, ops: u64, allocator: &Allocator) -> Result<Sample> {
-        let mut run = Command::new(&self.path);
+        let mut run = Command::new(allocator.program.as_ref().unwrap_or(&self.path));
         run.args(["--scenario", &scenario.name, "--ops", &ops.to_string()]);
         run.args(["--settle", &scenario.settle_ms.to_string()]);
         preload(&mut run, allocator);

@@ -20,9 +20,20 @@ pub enum Metric {
     Peak,
     /// Instructions an operation.
     Instructions,
+    /// Page faults a thousand operations.
+    Faults,
 }
 
+/// Every metric, in the order of the tables.
+pub const METRICS: [Metric; 5] =
+    [Metric::Time, Metric::Instructions, Metric::Faults, Metric::Final, Metric::Peak];
+
 impl Metric {
+    /// Whether ratios to the best say something: not where the best is often zero.
+    pub fn comparable(self) -> bool {
+        self != Metric::Faults
+    }
+
     /// The title of its table.
     pub fn title(self) -> &'static str {
         match self {
@@ -30,6 +41,7 @@ impl Metric {
             Metric::Final => "Final resident memory, MiB",
             Metric::Peak => "Peak resident memory, MiB",
             Metric::Instructions => "Instructions per operation",
+            Metric::Faults => "Page faults per 1,000 operations",
         }
     }
 }
@@ -97,6 +109,7 @@ impl Row {
             Metric::Time => sample.cpu_ns as f64 / sample.ops as f64,
             Metric::Final => sample.rss_kib as f64 / 1024.0,
             Metric::Peak => sample.peak_kib as f64 / 1024.0,
+            Metric::Faults => 1000.0 * sample.faults as f64 / sample.ops as f64,
             Metric::Instructions => unreachable!("instructions are not sampled"),
         }
     }
@@ -106,6 +119,11 @@ impl Row {
         match metric {
             Metric::Time => self.scenario.timed(),
             Metric::Final | Metric::Peak => true,
+            // Rows in which someone takes memory from the system all the time.
+            Metric::Faults => {
+                let seen = (0..self.cells.len()).filter_map(|at| self.median(metric, at));
+                self.scenario.timed() && seen.fold(0.0, f64::max) >= 1.0
+            }
             Metric::Instructions => self.cells.iter().any(|cell| cell.instructions.is_some()),
         }
     }
@@ -127,10 +145,12 @@ impl Row {
 
     /// An allocator against the best of the others, paired by repetition. Below 1 is better.
     pub fn ratio(&self, metric: Metric, allocator: usize) -> Option<f64> {
-        let best = self.best(metric)?;
-        self.ratios(metric, allocator, best)
-            .map(median)
-            .unwrap_or_else(|| Some(self.median(metric, allocator)? / self.median(metric, best)?))
+        let best = self.best(metric).filter(|_| metric.comparable())?;
+        let ratio = match self.ratios(metric, allocator, best) {
+            Some(ratios) => median(ratios)?,
+            None => self.median(metric, allocator)? / self.median(metric, best)?,
+        };
+        ratio.is_finite().then_some(ratio)
     }
 
     /// The middle half of the paired ratios.
@@ -169,9 +189,8 @@ impl Results {
     /// Everything as JSON, with the derived figures next to the samples.
     pub fn to_json(&self) -> serde_json::Value {
         let mut json = serde_json::to_value(self).expect("the results hold nothing but plain data");
-        let metrics = [Metric::Time, Metric::Final, Metric::Peak, Metric::Instructions];
         let mut summary = serde_json::Map::new();
-        for metric in metrics {
+        for metric in METRICS {
             let key = serde_json::to_value(metric).expect("a metric has a name");
             let rows: Vec<_> = self.rows(metric).map(|row| self.row_json(metric, row)).collect();
             if rows.is_empty() {
@@ -243,14 +262,19 @@ pub(super) mod tests {
                     ns: 1,
                     cpu_ns: cpu * slow,
                     checksum: 7,
+                    faults: 0,
                     rss_kib: rss,
                     peak_kib: rss * 2,
                 })
                 .into(),
             ..Cell::default()
         };
-        let allocator =
-            |name: &str| Allocator { name: name.into(), version: "1".into(), library: None };
+        let allocator = |name: &str| Allocator {
+            name: name.into(),
+            version: "1".into(),
+            library: None,
+            program: None,
+        };
         Results {
             schema: 1,
             circumstances: Circumstances {

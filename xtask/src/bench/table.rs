@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, LineStyle, Table, TableStyle};
 
-use super::results::{Metric, Results, Row};
+use super::results::{METRICS, Metric, Results, Row};
 
 /// Ratios above this are pointed out: the row is lost.
 const LOST: f64 = 1.1;
@@ -16,7 +16,7 @@ pub const STYLE: TableStyle =
 /// All tables, one below the other.
 pub fn render(results: &Results) -> String {
     let mut text = String::new();
-    for metric in [Metric::Time, Metric::Instructions, Metric::Final, Metric::Peak] {
+    for metric in METRICS {
         if results.rows(metric).next().is_some() {
             let _ = writeln!(text, "{}\n{}\n", metric.title(), table(results, metric));
         }
@@ -67,7 +67,7 @@ fn build(results: &Results, metric: Metric, peers: bool) -> Table {
         cells.push(Cell::new(best.map_or("-", |at| results.allocators[at].name.as_str())));
         table.add_row(cells);
     }
-    if results.rows(metric).count() > 1 {
+    if results.rows(metric).count() > 1 && metric.comparable() {
         let mut means = vec![Cell::new("geometric mean"), ratio(results.mean(metric, 0))];
         means.extend((0..shown).map(|at| ratio(results.mean(metric, at))));
         table.add_row(means);

@@ -13,8 +13,7 @@ struct Linked;
 unsafe impl Heap for Linked {
     #[inline(always)]
     fn malloc(size: usize) -> *mut u8 {
-        // SAFETY: malloc has no precondition.
-        unsafe { raw::malloc(size) }
+        raw::malloc(size)
     }
 
     #[inline(always)]
