@@ -1,6 +1,7 @@
 //! Birth and end of threads, first call and end of the process.
 
 use super::fork;
+use crate::base::sync::{AtomicBool, Ordering};
 use crate::class::FIRST_MID;
 use crate::os::{self, ThreadKey, lock::Lock};
 use crate::policy::config;
@@ -18,9 +19,31 @@ struct Process {
 /// made by the C library meanwhile does not come back here.
 static PROCESS: Lock<Process> = Lock::new(Process { key: None, started: false });
 
+/// Registers the fork handlers, once. Before any lock of ours is taken: a fork that found a lock
+/// taken and no handlers would leave the child with a lock that nobody releases.
+fn fork_safely() {
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
+    if !REGISTERED.load(Ordering::Relaxed) && !REGISTERED.swap(true, Ordering::Relaxed) {
+        fork::register();
+    }
+}
+
+/// Runs before `main`, while the process has one thread, so that no fork can meet the first calls
+/// of others half-way. (Where the loader knows no such table, the first call does it.)
+#[cfg(all(target_os = "linux", not(miri)))]
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = {
+    extern "C" fn before_main() {
+        fork_safely();
+    }
+    before_main
+};
+
 /// Gives the calling thread a heap and publishes it. `None`: out of memory.
 #[cold]
 pub(super) fn thread() -> Option<*mut Heap> {
+    fork_safely();
     config::load_environment();
     let heap = park::adopt_or_create()?;
     tls::set_heap(heap);
@@ -30,7 +53,6 @@ pub(super) fn thread() -> Option<*mut Heap> {
             process.started = true;
             registry::keep_tables_small();
             process.key = os::thread_key(thread_end);
-            fork::register();
             os::on_exit(process_end);
         }
         process.key
