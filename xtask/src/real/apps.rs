@@ -36,14 +36,11 @@ impl Apps {
     /// Builds both and keeps copies below `scratch`; `features` are gates for the Hakmem build.
     pub fn build(scratch: &Path, features: &[String]) -> Result<Apps> {
         fs::create_dir_all(scratch)?;
-        let gates: Vec<String> = features
-            .iter()
-            .map(|gate| format!("hakmem/{gate}"))
-            .collect();
+        let gates: Vec<String> = features.iter().map(|gate| format!("hakmem/{gate}")).collect();
         let hakmem = build(scratch, "hakmem", &gates)?;
         let system = build(scratch, "system", &["system".to_owned()])?;
         for (program, expected) in [(&hakmem, "hakmem"), (&system, "system")] {
-            let told = command::stdout(Command::new(program).arg("--heap"))?;
+            let told = said(program, "--heap")?;
             if told.trim() != expected {
                 bail!(
                     "{} says that its heap is `{}`; expected `{expected}`",
@@ -52,29 +49,22 @@ impl Apps {
                 );
             }
         }
-        let names = command::stdout(Command::new(&hakmem).arg("--list"))?;
-        Ok(Apps {
-            names: names.lines().map(str::to_owned).collect(),
-            system,
-            hakmem,
-        })
+        let names = said(&hakmem, "--list")?;
+        Ok(Apps { names: names.lines().map(str::to_owned).collect(), system, hakmem })
     }
 
-    /// Runs one program in both builds and compares.
-    pub fn compare(&self, name: &str) -> Result<Compared> {
-        let system = run(&self.system, name)?;
+    /// Runs one program in both builds, the Hakmem one with `variables` set, and compares.
+    pub fn compare(&self, name: &str, variables: &[(String, String)]) -> Result<Compared> {
+        let system = run(&self.system, name, &[])?;
         if !system.ok {
             bail!(
                 "{PACKAGE} {name} failed on the system's heap, so there is nothing to compare with"
             );
         }
-        let hakmem = run(&self.hakmem, name)?;
+        let hakmem = run(&self.hakmem, name, variables)?;
         let mut faults = Vec::new();
         if !hakmem.ok {
-            faults.push(format!(
-                "{PACKAGE} {name} failed:\n{}",
-                command::tail(&hakmem.stderr, 12)
-            ));
+            faults.push(format!("{PACKAGE} {name} failed:\n{}", command::tail(&hakmem.stderr, 12)));
         } else if hakmem.stdout != system.stdout {
             faults.push(format!(
                 "output differs: without Hakmem\n{}\nwith it\n{}",
@@ -111,6 +101,19 @@ fn build(scratch: &Path, variant: &str, features: &[String]) -> Result<PathBuf> 
     Ok(kept)
 }
 
+/// What a build says when it is asked for itself.
+fn said(program: &Path, question: &str) -> Result<String> {
+    let ran = run(program, question, &[])?;
+    if !ran.ok {
+        bail!(
+            "`{} {question}` failed:\n{}",
+            program.display(),
+            command::tail(&ran.stderr, 12)
+        );
+    }
+    Ok(String::from_utf8_lossy(&ran.stdout).into_owned())
+}
+
 struct Ran {
     ok: bool,
     stdout: Vec<u8>,
@@ -118,12 +121,13 @@ struct Ran {
     took: Duration,
 }
 
-fn run(program: &Path, name: &str) -> Result<Ran> {
+fn run(program: &Path, name: &str, variables: &[(String, String)]) -> Result<Ran> {
     let log = |stream: &str| program.with_extension(stream);
     let (stdout, stderr) = (log("stdout"), log("stderr"));
     let mut command = Command::new(program);
     command
         .arg(name)
+        .envs(variables.iter().cloned())
         .stdout(File::create(&stdout)?)
         .stderr(File::create(&stderr)?);
     let ended = Group::start(command)?.wait(super::run::LIMIT)?;

@@ -27,6 +27,7 @@ use std::time::Duration;
   cargo xtask real                         every program
   cargo xtask real git redis               programs whose name holds one of these words
   cargo xtask real --features research     the same, with every counter and policy compiled in
+  cargo xtask real --env HAKMEM_MODE=minimal git
   cargo xtask real --library /path/to.so   another library of the same file name
   cargo xtask real --list                  what there is, and what is installed")]
 pub struct Args {
@@ -36,6 +37,10 @@ pub struct Args {
     /// Gates or umbrellas to compile in, separated by commas
     #[arg(long, value_delimiter = ',')]
     pub features: Vec<String>,
+
+    /// Set a variable for the runs on Hakmem; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    pub env: Vec<(String, String)>,
 
     /// Use this libhakmem_preload.so instead of building one
     #[arg(long, value_name = "FILE")]
@@ -134,10 +139,7 @@ pub fn run_all(args: &Args) -> Result<Vec<Outcome>> {
     let apps_wanted = args.library.is_none()
         && (args.filter.is_empty() || args.filter.iter().any(|word| word.starts_with("rust")));
     if programs.is_empty() && !apps_wanted {
-        bail!(
-            "no program matches {:?}; `cargo xtask real --list` shows them",
-            args.filter
-        );
+        bail!("no program matches {:?}; `cargo xtask real --list` shows them", args.filter);
     }
     let scratch = paths::target().join("xtask/real");
     let mut outcomes = Vec::new();
@@ -147,7 +149,8 @@ pub fn run_all(args: &Args) -> Result<Vec<Outcome>> {
             let missing = program.missing_packages();
             let outcome = if missing.is_empty() {
                 let spinner = term::spinner("Running", program.name.clone());
-                let outcome = one(program, &library, &scratch.join(&program.name));
+                let folder = scratch.join(&program.name);
+                let outcome = one(program, &library, &args.env, &folder);
                 spinner.finish_and_clear();
                 outcome
             } else {
@@ -155,10 +158,7 @@ pub fn run_all(args: &Args) -> Result<Vec<Outcome>> {
                     status: Status::Skipped,
                     ..Outcome::failed(
                         &program.name,
-                        vec![format!(
-                            "not installed: `apt-get install {}`",
-                            missing.join(" ")
-                        )],
+                        vec![format!("not installed: `apt-get install {}`", missing.join(" "))],
                     )
                 }
             };
@@ -177,10 +177,7 @@ fn rust_programs(
     scratch: &std::path::Path,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<Vec<Outcome>> {
-    let spinner = term::spinner(
-        "Building",
-        format!("{} for both heaps", apps::PACKAGE),
-    );
+    let spinner = term::spinner("Building", format!("{} for both heaps", apps::PACKAGE));
     let apps = Apps::build(scratch, &args.features);
     spinner.finish_and_clear();
     let apps = match apps {
@@ -198,7 +195,7 @@ fn rust_programs(
             continue;
         }
         let spinner = term::spinner("Running", name.clone());
-        let compared = apps.compare(app);
+        let compared = apps.compare(app, &args.env);
         spinner.finish_and_clear();
         let outcome = match compared {
             Ok(compared) => Outcome {
@@ -217,8 +214,21 @@ fn rust_programs(
     Ok(outcomes)
 }
 
-fn one(program: &Program, library: &std::path::Path, scratch: &std::path::Path) -> Outcome {
-    match run::compare(program, library, scratch) {
+/// Reads a `NAME=VALUE` argument.
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE, as in HAKMEM_MODE=minimal".to_owned()),
+    }
+}
+
+fn one(
+    program: &Program,
+    library: &std::path::Path,
+    variables: &[(String, String)],
+    scratch: &std::path::Path,
+) -> Outcome {
+    match run::compare(program, library, variables, scratch) {
         Ok(compared) => Outcome {
             status: status(&compared.faults),
             system_seconds: seconds(compared.system),
@@ -232,11 +242,7 @@ fn one(program: &Program, library: &std::path::Path, scratch: &std::path::Path) 
 }
 
 fn status(faults: &[String]) -> Status {
-    if faults.is_empty() {
-        Status::Passed
-    } else {
-        Status::Failed
-    }
+    if faults.is_empty() { Status::Passed } else { Status::Failed }
 }
 
 fn seconds(time: Duration) -> f64 {
@@ -252,11 +258,8 @@ fn library(args: &Args) -> Result<PathBuf> {
             let mut cargo = command::cargo();
             cargo.args(["build", "--release", "--package", "hakmem-preload"]);
             if !args.features.is_empty() {
-                let gates: Vec<String> = args
-                    .features
-                    .iter()
-                    .map(|gate| format!("hakmem/{gate}"))
-                    .collect();
+                let gates: Vec<String> =
+                    args.features.iter().map(|gate| format!("hakmem/{gate}")).collect();
                 cargo.args(["--features", &gates.join(",")]);
             }
             let built = command::output(&mut cargo);
@@ -271,9 +274,7 @@ fn library(args: &Args) -> Result<PathBuf> {
             kept
         }
     };
-    let path = path
-        .canonicalize()
-        .with_context(|| format!("no library at {}", path.display()))?;
+    let path = path.canonicalize().with_context(|| format!("no library at {}", path.display()))?;
     if path.file_name().is_none_or(|name| name != LIBRARY) {
         bail!(
             "{} must be called {LIBRARY}: the proof that a program ran on it goes by that name",
@@ -318,14 +319,7 @@ pub fn table() -> Table {
 
 fn print_table(outcomes: &[Outcome]) {
     let mut table = table();
-    table.set_header([
-        "program",
-        "result",
-        "output compared",
-        "processes",
-        "system",
-        "hakmem",
-    ]);
+    table.set_header(["program", "result", "output compared", "processes", "system", "hakmem"]);
     for outcome in outcomes {
         let result = match outcome.status {
             Status::Passed => "same",

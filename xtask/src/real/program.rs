@@ -41,9 +41,7 @@ impl Need {
 
     /// True where one of the commands is on `PATH`.
     pub fn met(&self) -> bool {
-        self.commands
-            .iter()
-            .any(|command| paths::which(command).is_some())
+        self.commands.iter().any(|command| paths::which(command).is_some())
     }
 }
 
@@ -86,11 +84,7 @@ impl Program {
         let head =
             parse_head(&text).with_context(|| format!("in the head of {}", script.display()))?;
         let name = folder.file_name().unwrap_or_default();
-        Ok(Program {
-            name: name.to_string_lossy().into_owned(),
-            folder: folder.to_owned(),
-            ..head
-        })
+        Ok(Program { name: name.to_string_lossy().into_owned(), folder: folder.to_owned(), ..head })
     }
 
     /// The Debian packages of the needs that are not met.
@@ -127,13 +121,7 @@ fn parse_head(text: &str) -> Result<Program> {
     if about.is_empty() || needs.is_empty() {
         bail!("expected a comment on what it does and a `# needs: command=package` line");
     }
-    Ok(Program {
-        name: String::new(),
-        about: about.join(" "),
-        needs,
-        seen,
-        folder: PathBuf::new(),
-    })
+    Ok(Program { name: String::new(), about: about.join(" "), needs, seen, folder: PathBuf::new() })
 }
 
 #[cfg(test)]

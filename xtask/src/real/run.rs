@@ -11,6 +11,7 @@ use crate::shared::{command, paths};
 use crate::test::process::{Ended, Group};
 use anyhow::{Result, bail};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -34,8 +35,14 @@ pub struct Compared {
     pub bytes: u64,
 }
 
-/// Runs `program` both ways below `scratch`, which is emptied first, and compares.
-pub fn compare(program: &Program, library: &Path, scratch: &Path) -> Result<Compared> {
+/// Runs `program` both ways below `scratch`, which is emptied first, and compares. The run under
+/// the preload has `variables` set besides.
+pub fn compare(
+    program: &Program,
+    library: &Path,
+    variables: &[(String, String)],
+    scratch: &Path,
+) -> Result<Compared> {
     if scratch.exists() {
         fs::remove_dir_all(scratch)?;
     }
@@ -64,15 +71,13 @@ pub fn compare(program: &Program, library: &Path, scratch: &Path) -> Result<Comp
     }
     place.empty()?;
     let debug = place.debug.join("ld");
-    let preload = place.run(
-        program,
-        "run.sh",
-        &[
-            ("LD_PRELOAD", library.as_os_str()),
-            ("LD_DEBUG", "bindings".as_ref()),
-            ("LD_DEBUG_OUTPUT", debug.as_os_str()),
-        ],
-    )?;
+    let mut more: Vec<(&str, &OsStr)> = vec![
+        ("LD_PRELOAD", library.as_os_str()),
+        ("LD_DEBUG", "bindings".as_ref()),
+        ("LD_DEBUG_OUTPUT", debug.as_os_str()),
+    ];
+    more.extend(variables.iter().map(|(name, value)| (name.as_str(), value.as_ref())));
+    let preload = place.run(program, "run.sh", &more)?;
     let found = place.files()?;
     let evidence = Evidence::read(&place.debug)?;
 
@@ -101,13 +106,7 @@ pub fn compare(program: &Program, library: &Path, scratch: &Path) -> Result<Comp
         faults.push(format!("standard error ends with:\n{tail}"));
     }
     let bytes = system.stdout.len() as u64 + expected.values().map(|f| f.len() as u64).sum::<u64>();
-    Ok(Compared {
-        faults,
-        evidence,
-        system: system.ended.took,
-        preload: preload.ended.took,
-        bytes,
-    })
+    Ok(Compared { faults, evidence, system: system.ended.took, preload: preload.ended.took, bytes })
 }
 
 /// Each command that the script needs must have been seen on the heap, and nothing elsewhere.
@@ -172,12 +171,7 @@ impl Place {
         Ok(())
     }
 
-    fn run(
-        &self,
-        program: &Program,
-        script: &str,
-        more: &[(&str, &std::ffi::OsStr)],
-    ) -> Result<Ran> {
+    fn run(&self, program: &Program, script: &str, more: &[(&str, &OsStr)]) -> Result<Ran> {
         let log = |name: &str| self.home.parent().unwrap_or(&self.home).join(name);
         let (stdout, stderr) = (log("stdout"), log("stderr"));
         let mut command = Command::new("bash");
@@ -198,11 +192,7 @@ impl Place {
             .stdout(File::create(&stdout)?)
             .stderr(File::create(&stderr)?);
         let ended = Group::start(command)?.wait(LIMIT)?;
-        Ok(Ran {
-            ended,
-            stdout: fs::read(stdout)?,
-            stderr: fs::read(stderr)?,
-        })
+        Ok(Ran { ended, stdout: fs::read(stdout)?, stderr: fs::read(stderr)? })
     }
 
     /// Every file below `$OUT` with its content.
@@ -258,10 +248,7 @@ fn at(expected: &[u8], found: &[u8]) -> usize {
 
 /// The first line in which two outputs differ, both sides of it.
 fn first_difference(expected: &[u8], found: &[u8]) -> String {
-    let (expected, found) = (
-        String::from_utf8_lossy(expected),
-        String::from_utf8_lossy(found),
-    );
+    let (expected, found) = (String::from_utf8_lossy(expected), String::from_utf8_lossy(found));
     let (mut want, mut have) = (expected.lines(), found.lines());
     let mut number = 1;
     loop {
