@@ -83,7 +83,8 @@ pub(crate) fn release_all(mut heap: Option<&mut Heap>) -> usize {
     if let Some(heap) = heap {
         returned += heap.bins.sweep(false);
     }
-    big_cache::age(os::now_ms() as u32, true);
+    // The shared part holds mappings only; runs are counted when their arena is purged.
+    returned += big_cache::age(os::now_ms() as u32, true);
     returned + arena::purge(0, os::discard)
 }
 
