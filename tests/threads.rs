@@ -197,10 +197,10 @@ fn many_threads_at_once() {
     let before = in_program();
     for _ in 0..2 {
         let start = Arc::new(Barrier::new(THREADS));
-        thread::scope(|scope| {
-            for seed in 0..THREADS {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|seed| {
                 let start = Arc::clone(&start);
-                scope.spawn(move || {
+                thread::spawn(move || {
                     let mut random = Random::new(seed as u64);
                     start.wait();
                     let mut held: Vec<Parcel> = Vec::new();
@@ -213,9 +213,11 @@ fn many_threads_at_once() {
                     }
                     start.wait();
                     held.into_iter().for_each(Parcel::free);
-                });
-            }
-        });
+                })
+            })
+            .collect();
+        // Joined, not only scoped: a scope ends before its threads have left their heaps.
+        threads.into_iter().for_each(|thread| thread.join().expect("a thread"));
         assert_eq!(in_program(), before);
     }
     let stats = hakmem::stats();

@@ -1,0 +1,268 @@
+//! What the kernel sees: memory that is given back really is, fresh pages are not touched, huge
+//! blocks move by their pages, and a program that allocates nothing weighs nothing.
+
+mod common;
+
+use common::memory::{PAGE, flags_of, resident, resident_pages};
+use common::{child, walk};
+use hakmem::{Hakmem, raw};
+use std::alloc::{GlobalAlloc, Layout};
+
+const MIB: usize = 1 << 20;
+
+/// Blocks of `size` bytes, `total` bytes in all, every page written.
+fn filled(size: usize, total: usize) -> Vec<*mut u8> {
+    (0..total / size)
+        .map(|_| {
+            let at = raw::malloc(size);
+            assert!(!at.is_null());
+            // SAFETY: ours, `size` bytes long.
+            unsafe { at.write_bytes(0xAB, size) };
+            at
+        })
+        .collect()
+}
+
+fn free_all(blocks: impl IntoIterator<Item = *mut u8>) {
+    // SAFETY: ours; each is freed once.
+    blocks.into_iter().for_each(|at| unsafe { raw::free(at) });
+}
+
+#[test]
+fn a_program_that_allocates_nothing_has_no_heap() {
+    child::run("a_program_that_allocates_nothing_has_no_heap", "", &[], || {
+        let stats = hakmem::stats();
+        assert_eq!((stats.heaps, stats.mapped_bytes, stats.metadata_bytes), (0, 0, 0));
+        // SAFETY: null is allowed.
+        unsafe { raw::free(std::ptr::null_mut()) };
+        assert!(!raw::trim(0));
+        assert_eq!(hakmem::stats().mapped_bytes, 0, "trim makes no heap");
+    })
+    .is_quiet();
+}
+
+#[test]
+fn the_first_block_costs_little() {
+    child::run("the_first_block_costs_little", "", &[], || {
+        let before = resident();
+        let at = raw::malloc(100);
+        // SAFETY: ours.
+        unsafe { at.write_bytes(1, 100) };
+        let cost = resident().saturating_sub(before);
+        assert!(cost <= 256 << 10, "the first block made {cost} bytes resident");
+    })
+    .is_quiet();
+}
+
+#[test]
+fn collect_returns_what_was_freed() {
+    for size in [16usize, 64, 500, 4000, 20_000, 200_000, MIB, 2 * MIB, 10 * MIB] {
+        child::run("collect_returns_what_was_freed", &size.to_string(), &[], || {
+            // Neither the harness's growth nor the pointers are to be counted.
+            let mut blocks = filled(size, 100 * MIB);
+            let full = resident();
+            free_all(blocks.drain(..));
+            let returned = raw::collect();
+            let after = resident();
+            assert!(
+                after + 97 * MIB < full,
+                "{size}: {full} bytes resident became {after} (collect says {returned})"
+            );
+            assert!(raw::collect() < MIB, "a second collect finds nothing");
+            let stats = hakmem::stats();
+            assert!(stats.in_use_bytes < 2 * MIB, "{stats:?}");
+            assert_eq!(stats.cached_bytes, 0, "{stats:?}");
+            assert_eq!(walk().user(), 0);
+        })
+        .is_quiet();
+    }
+}
+
+#[test]
+fn trim_says_whether_it_returned_something() {
+    child::run("trim_says_whether_it_returned_something", "", &[], || {
+        free_all(filled(3000, 10 * MIB));
+        assert!(raw::trim(0));
+        assert!(!raw::trim(0));
+        let large = filled(5 * MIB, 5 * MIB);
+        free_all(large);
+        assert!(raw::trim(0), "a huge block in the cache counts as well");
+    })
+    .is_quiet();
+}
+
+#[test]
+fn free_pages_between_live_blocks_are_returned() {
+    child::run("free_pages_between_live_blocks_are_returned", "", &[], || {
+        // One block in 64 stays: every slab lives on, most of its pages are free.
+        let blocks = filled(512, 64 * MIB);
+        let full = resident();
+        let (keep, go): (Vec<_>, Vec<_>) =
+            blocks.into_iter().enumerate().partition(|(index, _)| index % 64 == 0);
+        free_all(go.into_iter().map(|(_, at)| at));
+        raw::collect();
+        let after = resident();
+        // Of every 8 pages, one holds a live block.
+        assert!(after + 50 * MIB < full, "{full} became {after}");
+        for (_, at) in keep {
+            // SAFETY: ours, 512 bytes long.
+            unsafe {
+                let bytes = std::slice::from_raw_parts(at, 512);
+                assert!(bytes.iter().all(|&byte| byte == 0xAB), "a live block was returned");
+                raw::free(at);
+            }
+        }
+        // The returned pages serve again, zeroed or not.
+        free_all(filled(512, 64 * MIB));
+        assert_eq!(walk().user(), 0);
+    })
+    .is_quiet();
+}
+
+#[test]
+fn pages_of_parked_heaps_are_returned() {
+    child::run("pages_of_parked_heaps_are_returned", "", &[], || {
+        let own = raw::malloc(10);
+        let full = std::thread::spawn(|| {
+            let blocks = filled(1000, 50 * MIB);
+            let full = resident();
+            free_all(blocks);
+            full
+        })
+        .join()
+        .expect("the thread");
+        raw::collect();
+        let after = resident();
+        assert!(after + 48 * MIB < full, "{full} became {after}");
+        free_all([own]);
+    })
+    .is_quiet();
+}
+
+#[test]
+fn zeroed_memory_from_the_system_is_not_touched() {
+    child::run("zeroed_memory_from_the_system_is_not_touched", "", &[], || {
+        let heap = Hakmem::new();
+        for size in [300 << 10, MIB, 2 * MIB, 3 * MIB, 64 * MIB] {
+            for rust in [false, true] {
+                let layout = Layout::from_size_align(size, 16).expect("valid");
+                let at = if rust {
+                    // SAFETY: the size is not zero.
+                    unsafe { heap.alloc_zeroed(layout) }
+                } else {
+                    raw::calloc(size / 8, 8)
+                };
+                let pages = resident_pages(at, size).expect("mapped");
+                assert!(pages <= 1, "{size}: {pages} pages were touched");
+                // SAFETY: ours.
+                unsafe {
+                    at.write_bytes(0xFF, size);
+                    raw::free(at);
+                }
+                raw::collect();
+                // A recycled address is zero again.
+                let again = raw::calloc(1, size);
+                // SAFETY: ours.
+                unsafe {
+                    let bytes = std::slice::from_raw_parts(again, size);
+                    assert!(bytes.iter().all(|&byte| byte == 0));
+                    raw::free(again);
+                }
+                raw::collect();
+            }
+        }
+    })
+    .is_quiet();
+}
+
+#[test]
+fn huge_blocks_move_by_their_pages() {
+    child::run("huge_blocks_move_by_their_pages", "", &[], || {
+        let size = 64 * MIB;
+        let mut at = raw::malloc(size);
+        // SAFETY: ours; one page in 16 is written, the others are not.
+        unsafe {
+            for page in (0..size / PAGE).step_by(16) {
+                at.add(page * PAGE).write(page as u8);
+            }
+            let before = resident_pages(at, size).expect("mapped");
+            for mib in [80, 200, 100, 500, 30] {
+                at = raw::realloc(at, mib * MIB);
+                assert!(!at.is_null());
+                let common = (mib * MIB).min(30 * MIB);
+                for page in (0..common / PAGE).step_by(16) {
+                    assert_eq!(at.add(page * PAGE).read(), page as u8);
+                }
+                // A copy would have touched every page.
+                let now = resident_pages(at, mib * MIB).expect("mapped");
+                assert!(now <= before + 1, "{mib} MiB: {before} resident pages became {now}");
+            }
+            raw::free(at);
+        }
+    })
+    .is_quiet();
+}
+
+#[test]
+fn shrinking_returns_the_tail() {
+    child::run("shrinking_returns_the_tail", "", &[], || {
+        for (from, to) in [(64 * MIB, 8 * MIB), (2 * MIB, 512 << 10)] {
+            let at = raw::malloc(from);
+            // SAFETY: ours.
+            unsafe {
+                at.write_bytes(0x42, from);
+                let full = resident();
+                let at = raw::realloc(at, to);
+                raw::collect();
+                let after = resident();
+                assert!(after + (from - to) * 9 / 10 < full, "{from} to {to}: {full}, {after}");
+                let kept = std::slice::from_raw_parts(at, to);
+                assert!(kept.iter().all(|&byte| byte == 0x42));
+                raw::free(at);
+            }
+        }
+    })
+    .is_quiet();
+}
+
+#[test]
+fn small_programs_stay_small() {
+    child::run("small_programs_stay_small", "", &[], || {
+        let before = resident();
+        // A few blocks of every size: classes don't cost a slab's worth of pages each.
+        let blocks: Vec<_> = (1..=60).map(|n| filled(n * 17, n * 17)[0]).collect();
+        let cost = resident().saturating_sub(before);
+        assert!(cost < MIB, "sixty blocks made {cost} bytes resident");
+        assert!(!flags_of(blocks[0]).contains(&"hg".to_owned()), "huge pages in a small heap");
+        free_all(blocks);
+    })
+    .is_quiet();
+}
+
+#[test]
+fn memory_is_flat_over_rounds_of_the_same_work() {
+    child::run("memory_is_flat_over_rounds_of_the_same_work", "", &[], || {
+        let mut peaks = Vec::new();
+        for round in 0..30usize {
+            let mut random = common::random::Random::new(5);
+            let mut blocks: Vec<*mut u8> = Vec::new();
+            for _ in 0..20_000 {
+                if blocks.len() > 3000 {
+                    let index = random.below(blocks.len());
+                    free_all([blocks.swap_remove(index)]);
+                }
+                let size = random.size(100_000);
+                let at = raw::malloc(size);
+                // SAFETY: ours.
+                unsafe { at.write_bytes(round as u8, size) };
+                blocks.push(at);
+            }
+            peaks.push(hakmem::stats().in_use_bytes);
+            free_all(blocks);
+        }
+        let early = *peaks[3..8].iter().max().expect("rounds");
+        let late = *peaks[25..].iter().max().expect("rounds");
+        assert!(late <= early + early / 8, "memory grows: {peaks:?}");
+    })
+    .is_quiet();
+}
