@@ -33,7 +33,11 @@ fn write(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
     writeln!(text, "{name}: {}\n", outcome.reason)?;
     if !outcome.timed.is_empty() {
         writeln!(text, "{}", table(&outcome.timed))?;
-        writeln!(text, "Effect in per cent: {}.", outcome.positive_means)?;
+        writeln!(
+            text,
+            "Effect in per cent (100 times the logarithm of the ratio of times): {}.",
+            outcome.positive_means
+        )?;
         let better = outcome
             .timed
             .iter()
@@ -133,6 +137,14 @@ fn per_op(count: f64) -> String {
     }
 }
 
+/// A name cut to `most` characters: generic ones fill screens.
+fn shortened(name: &str, most: usize) -> String {
+    match name.char_indices().nth(most) {
+        Some((end, _)) => format!("{}...", &name[..end]),
+        None => name.to_owned(),
+    }
+}
+
 fn controls(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
     for timed in &outcome.timed {
         let Some(judged) = &timed.judged else { continue };
@@ -169,27 +181,13 @@ fn evidence(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
         arms.functions
     )?;
     if !arms.differing.is_empty() {
-        let mut differing: Vec<_> = arms.differing.iter().collect();
-        differing.sort_by_key(|(_, (out, with))| std::cmp::Reverse(out + with));
+        let (out, with) =
+            arms.differing.values().fold((0, 0), |sum, own| (sum.0 + own.0, sum.1 + own.1));
         writeln!(
             text,
-            "{} functions differ; instructions that only one arm has (out, in):",
-            differing.len()
+            "{} functions differ: {out} instructions are in the arm without alone, {with} in the arm with it.",
+            arms.differing.len()
         )?;
-        for (name, (out, with)) in differing.iter().take(6) {
-            writeln!(
-                text,
-                "  {name} {}",
-                if out + with == 0 {
-                    "only displacements".to_owned()
-                } else {
-                    format!("({out}, {with})")
-                }
-            )?;
-        }
-        if differing.len() > 6 {
-            writeln!(text, "  and {} more (--json lists them)", differing.len() - 6)?;
-        }
     }
     if !arms.data.is_empty() {
         let data: Vec<String> = arms
@@ -223,6 +221,11 @@ fn evidence(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
             per_op(evidence.own_per_op.1),
             per_op(evidence.moved_per_op.1),
         )?;
+        let all: u64 = evidence.functions.iter().map(|(_, executed)| executed).sum();
+        for (name, executed) in evidence.functions.iter().take(3) {
+            let share = *executed as f64 * 100.0 / all.max(1) as f64;
+            writeln!(text, "  {share:.0} % of that in {}", shortened(name, 80))?;
+        }
     }
     if !outcome.passed_over.is_empty() {
         let list: Vec<String> =

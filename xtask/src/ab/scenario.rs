@@ -4,6 +4,7 @@
 use super::arms::Arm;
 use super::count::{self, Counter, Counts, Subject};
 use super::diff::{Comparison, Places, Side};
+use super::object::plain_name;
 use super::process::{self, Conditions};
 use crate::shared::{command, registry};
 use anyhow::{Context, Result, bail};
@@ -143,6 +144,9 @@ pub struct Evidence {
     pub own_per_op: (f64, f64),
     /// Executions per operation of instructions that differ in a displacement only.
     pub moved_per_op: (f64, f64),
+    /// Where: the busiest functions of the arm with the gate (or, if nothing of its own ran, of the
+    /// other), with their executions in the longer run.
+    pub functions: Vec<(String, u64)>,
     /// All instructions per operation, where the counter knows.
     pub instructions_per_op: Option<(f64, f64)>,
 }
@@ -195,6 +199,7 @@ impl Counting<'_> {
             own_per_op: per_op(|sums| sums.own),
             moved_per_op: per_op(|sums| sums.moved),
             instructions_per_op: out.instructions.zip(with.instructions),
+            functions: if with.own_total > 0 { with.functions } else { out.functions },
         })
     }
 
@@ -221,7 +226,17 @@ impl Counting<'_> {
             places.iter().map(|place| counts.sum(*place, &[0])).sum::<u64>()
         };
         let printed: Option<process::Printed> = serde_json::from_str(counts.printed.trim()).ok();
+        let mut functions: Vec<(String, u64)> = side
+            .own
+            .iter()
+            .filter_map(|(symbol, offsets)| {
+                let executed = counts.sum(*arm.functions.get(symbol)?, offsets);
+                (executed > 0).then(|| (plain_name(symbol), executed))
+            })
+            .collect();
+        functions.sort_by_key(|(_, executed)| std::cmp::Reverse(*executed));
         Ok(Sums {
+            functions,
             ops: printed.map_or(0, |printed| printed.ops),
             own_total: sum(&own, &counts),
             own: sum(&own, &counts) as f64,
@@ -234,6 +249,8 @@ impl Counting<'_> {
 
 /// Executions in one run, or per operation.
 struct Sums {
+    /// The functions whose own instructions ran, the busiest first.
+    functions: Vec<(String, u64)>,
     ops: u64,
     own_total: u64,
     own: f64,
@@ -251,6 +268,7 @@ impl Sums {
         // The warm-up before the timed part does a tenth more.
         let per_op = |short: f64, long: f64| (long - short) / (ops * 1.1);
         Ok(Sums {
+            functions: long.functions,
             ops: long.ops,
             own_total: long.own_total,
             own: per_op(short.own, long.own),
