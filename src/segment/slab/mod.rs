@@ -327,6 +327,10 @@ impl Slab {
             // SAFETY: from + step is below the capacity; the slot is one of the `want` below `end`.
             unsafe { *end.sub(step + 1) = self.base.add((from + step) * size) };
         }
+        if self.has_discarded.get() && count != 0 {
+            // The first page may have been returned for the sake of its blocks below the limit.
+            self.forget_discarded(from * size, (from + count) * size);
+        }
         self.carved.set((from + count) as u32);
         count
     }

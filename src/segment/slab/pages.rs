@@ -109,4 +109,20 @@ mod tests {
         slab.put(blocks[255]).unwrap();
         unsafe { Slab::destroy(slab_ptr.as_ptr()) };
     }
+    #[test]
+    fn a_page_on_which_more_is_carved_counts_as_resident_again() {
+        let slab_ptr = slab_of(crate::class::class_of(256));
+        let slab = unsafe { slab_ptr.as_ref() };
+        for half in 0..2 {
+            // Eight blocks: half of the first page.
+            let mut blocks = [ptr::null_mut::<u8>(); 8];
+            assert_eq!(unsafe { slab.carve(blocks.as_mut_ptr().add(8), 8) }, 8);
+            for &block in &blocks {
+                unsafe { block.write_bytes(0xCD, 256) };
+                slab.put(block).unwrap();
+            }
+            assert_eq!(slab.purge_free_pages(), PAGE, "half {half}");
+        }
+        unsafe { Slab::destroy(slab_ptr.as_ptr()) };
+    }
 }
