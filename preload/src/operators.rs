@@ -19,8 +19,9 @@
 //! `extern "C-unwind"` too, so no such function may be on the stack by then. These calls are
 //! therefore declared as not unwinding (else rustc puts an abort behind them) and made last, which
 //! the compiler turns into jumps: what throws was called, as far as the machine is concerned, by
-//! the C++ program. `tests/preload/library.rs` checks the jumps in the built library,
-//! `tests/preload/programs.rs` the exceptions.
+//! the C++ program. (Builds without optimisation end the process there.)
+//! `tests/preload/library.rs` checks the jumps in the built library, `tests/preload/programs.rs`
+//! the exceptions.
 
 use core::ffi::c_void;
 use core::mem::transmute;
