@@ -4,6 +4,7 @@ use core::marker::PhantomData;
 
 use crate::heap::{Heap, give, take};
 use crate::rng::Rng;
+use crate::table::Table;
 use crate::{Config, Done, Work};
 
 /// A value: a leaf, a string, or an array of further values.
@@ -22,44 +23,63 @@ struct Node {
 /// Different trees; they come round again and again.
 const TREES: u64 = 4;
 
+/// What a node is to become: drawn beforehand, so that the timed section allocates and little else.
+#[derive(Clone, Copy)]
+struct Plan {
+    /// Length of its string, or 0 for none.
+    text_len: u8,
+    /// Number of its children, whose plans follow.
+    children: u8,
+}
+
 /// Trees of 50 to 1,000 nodes. An operation is one block (array growth is one operation each).
 pub struct Json<H: Heap> {
-    next: u64,
-    rng: Rng,
+    trees: Vec<Table<Plan>>,
+    next: usize,
     heap: PhantomData<H>,
 }
 
+/// Draws a tree of at most `budget` nodes, parents before their children.
+fn draw(rng: &mut Rng, depth: u32, budget: &mut usize, plans: &mut Table<Plan>, len: &mut usize) {
+    let at = *len;
+    *len += 1;
+    *budget -= 1;
+    match rng.below(8) {
+        0..3 => plans[at].text_len = rng.between(4, 60) as u8,
+        3..5 => {}
+        _ if depth == 0 => {}
+        _ => {
+            for _ in 0..rng.between(1, 12) {
+                if *budget > 0 {
+                    plans[at].children += 1;
+                    draw(rng, depth - 1, budget, plans, len);
+                }
+            }
+        }
+    }
+}
+
 impl<H: Heap> Json<H> {
-    fn build(&mut self, depth: u32, budget: &mut usize, done: &mut Done) -> *mut Node {
+    fn build<'plan>(plans: &mut core::slice::Iter<'plan, Plan>, done: &mut Done) -> *mut Node {
+        let plan = plans.next().expect("a tree's plan counts its nodes");
         let node = take::<H>(size_of::<Node>()).cast::<Node>();
+        done.count(size_of::<Node>() as u64);
         let mut value = Node {
             text: core::ptr::null_mut(),
-            text_len: 0,
+            text_len: usize::from(plan.text_len),
             children: core::ptr::null_mut(),
             len: 0,
             capacity: 0,
-            number: 0,
+            number: u64::from(plan.children),
         };
-        *budget -= 1;
-        done.count(size_of::<Node>() as u64);
-        match self.rng.below(8) {
-            0..3 => {
-                value.text_len = self.rng.between(4, 60);
-                value.text = take::<H>(value.text_len);
-                done.count(value.text_len as u64);
-            }
-            3..5 => value.number = u64::from(self.rng.next()),
-            _ if depth == 0 => {}
-            _ => {
-                for _ in 0..self.rng.between(1, 12).min(*budget) {
-                    if *budget == 0 {
-                        break;
-                    }
-                    let child = self.build(depth - 1, budget, done);
-                    // SAFETY: `value` is a tree under construction, as `push` asks.
-                    unsafe { Self::push(&mut value, child, done) };
-                }
-            }
+        if value.text_len > 0 {
+            value.text = take::<H>(value.text_len);
+            done.count(value.text_len as u64);
+        }
+        for _ in 0..plan.children {
+            let child = Self::build(plans, done);
+            // SAFETY: `value` is a tree under construction, as `push` asks.
+            unsafe { Self::push(&mut value, child, done) };
         }
         // SAFETY: the block has the size of a node and is aligned to 16.
         unsafe { node.write(value) };
@@ -112,16 +132,29 @@ impl<H: Heap> Json<H> {
 
 impl<H: Heap> Work<H> for Json<H> {
     fn new(_: &Config) -> Self {
-        Self { next: 0, rng: Rng::new(0), heap: PhantomData }
+        let trees = (0..TREES).map(|tree| {
+            let rng = &mut Rng::new(8259 + tree);
+            let mut budget = rng.between(50, 1000);
+            // SAFETY: all-zero bytes are a plan for a leaf.
+            let (mut plans, mut len) = (unsafe { Table::<Plan>::zeroed(budget) }, 0);
+            // The root is an array of records, as many as there is room for.
+            len += 1;
+            budget -= 1;
+            while budget > 0 && plans[0].children < u8::MAX {
+                plans[0].children += 1;
+                draw(rng, 6, &mut budget, &mut plans, &mut len);
+            }
+            plans
+        });
+        Self { trees: trees.collect(), next: 0, heap: PhantomData }
     }
 
     fn run<const VERIFY: bool>(&mut self, ops: u64) -> Done {
         let mut done = Done::default();
         while done.ops < ops {
-            self.rng = Rng::new(8259 + self.next % TREES);
+            let plans = &self.trees[self.next % self.trees.len()];
             self.next += 1;
-            let mut budget = self.rng.between(50, 1000);
-            let tree = self.build(8, &mut budget, &mut done);
+            let tree = Self::build(&mut plans.iter(), &mut done);
             // SAFETY: built just above, dropped once.
             unsafe { Self::drop_tree::<VERIFY>(tree) };
         }
