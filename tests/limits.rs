@@ -189,7 +189,7 @@ fn fills_up(size: usize) {
     }
     // Memory that served one size serves another.
     raw::collect();
-    for other in [100, 5000, 200_000, 1 << 20, 3 << 20] {
+    for other in [100, 5000, 200_000, 1 << 20, 16 << 20] {
         let at = raw::malloc(other);
         assert!(!at.is_null(), "{other} bytes after {size}");
         // SAFETY: ours.
