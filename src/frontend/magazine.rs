@@ -216,7 +216,7 @@ impl UnifiedCache {
         let shift = DIET_SHIFT.load(Ordering::Relaxed);
         let moved = class < class::FIRST_MID && class as u32 >= FIRST_MID.load(Ordering::Relaxed);
         let (start, most) = if moved {
-            (8, (MID_BYTES / info.size).min(MOST_BLOCKS))
+            (8, MID_BYTES.checked_div(info.size).unwrap_or(0).min(MOST_BLOCKS))
         } else {
             (info.magazine_start, info.magazine_max)
         };

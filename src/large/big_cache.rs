@@ -74,16 +74,23 @@ fn shard(bytes: usize) -> &'static Lock<Shard> {
     SHARED.get(bytes.max(1).ilog2() as usize % SHARDS).unwrap_or(&SHARED[0])
 }
 
+/// Takes an entry out of the first `used` and closes the gap: their order is their age.
+fn take_out(entries: &mut [Entry], used: &mut usize, index: usize) -> Option<Entry> {
+    let from = entries.get_mut(..*used)?.get_mut(index..)?;
+    let entry = *from.first()?;
+    // SAFETY: `from` is not empty, so both ranges lie in it.
+    unsafe { ptr::copy(from.as_ptr().add(1), from.as_mut_ptr(), from.len() - 1) };
+    *used -= 1;
+    Some(entry)
+}
+
 impl Slots {
     pub(crate) const fn new() -> Self {
         Slots { entries: [NONE; SLOTS], used: 0, bytes: 0 }
     }
 
     fn remove(&mut self, index: usize) -> Option<Entry> {
-        let entry = *self.entries.get(index)?;
-        // Order is age: close the gap.
-        self.entries.copy_within(index + 1..self.used, index);
-        self.used -= 1;
+        let entry = take_out(&mut self.entries, &mut self.used, index)?;
         self.bytes -= entry.bytes;
         Some(entry)
     }
@@ -126,12 +133,9 @@ pub(crate) fn take(slots: &mut Slots, bytes: usize, align: usize, span: bool) ->
 
 fn take_shared(bytes: usize, align: usize, span: bool) -> Option<Entry> {
     let mut shard = shard(bytes).lock();
-    let used = shard.used;
-    let index =
-        shard.entries.get(..used)?.iter().rposition(|entry| fits(entry, bytes, align, span))?;
-    let entry = *shard.entries.get(index)?;
-    shard.entries.copy_within(index + 1..used, index);
-    shard.used -= 1;
+    let Shard { entries, used } = &mut *shard;
+    let index = entries.get(..*used)?.iter().rposition(|entry| fits(entry, bytes, align, span))?;
+    let entry = take_out(entries, used, index)?;
     HELD.fetch_sub(entry.bytes, Ordering::Relaxed);
     Some(entry)
 }
@@ -178,14 +182,13 @@ fn put_shared(entry: Entry) {
                 && HELD.load(Ordering::Relaxed) + entry.bytes > budget)
         {
             // The first is the oldest.
-            let used = shard.used;
-            if let (Some(to), Some(&oldest)) = (evicted.get_mut(count), shard.entries.first()) {
+            let Shard { entries, used } = &mut *shard;
+            let Some(oldest) = take_out(entries, used, 0) else { break };
+            HELD.fetch_sub(oldest.bytes, Ordering::Relaxed);
+            if let Some(to) = evicted.get_mut(count) {
                 *to = oldest;
-                HELD.fetch_sub(oldest.bytes, Ordering::Relaxed);
             }
             count += 1;
-            shard.entries.copy_within(1..used, 0);
-            shard.used -= 1;
         }
         if HELD.load(Ordering::Relaxed) + entry.bytes > budget {
             // The budget is spent in other shards: they age by themselves.
@@ -227,17 +230,16 @@ pub(crate) fn age(now: u32, all: bool) -> usize {
             let mut count = 0;
             {
                 let mut shard = lock.lock();
+                let Shard { entries, used } = &mut *shard;
                 let mut index = 0;
-                while index < shard.used && count < out.len() {
-                    let Some(&entry) = shard.entries.get(index) else { break };
+                while index < *used {
+                    let (Some(to), Some(&entry)) = (out.get_mut(count), entries.get(index)) else {
+                        break;
+                    };
                     if all || now.wrapping_sub(entry.stamp) >= thermal::keep_for(entry.heat) {
-                        if let Some(to) = out.get_mut(count) {
-                            *to = entry;
-                        }
+                        *to = entry;
                         count += 1;
-                        let used = shard.used;
-                        shard.entries.copy_within(index + 1..used, index);
-                        shard.used -= 1;
+                        take_out(entries, used, index);
                         HELD.fetch_sub(entry.bytes, Ordering::Relaxed);
                     } else {
                         index += 1;

@@ -7,7 +7,8 @@ use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, OpKind};
 use object::elf::DynamicTag;
 use object::read::elf::{Dyn as _, ElfFile64, ProgramHeader as _};
 use object::{
-    Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, ObjectSymbolTable as _, elf,
+    Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, ObjectSymbolTable as _,
+    SymbolKind, elf,
 };
 
 use crate::common::library;
@@ -272,11 +273,13 @@ impl Code {
 
     /// Where the function at `address` jumps to, and what it calls; only what lies outside it.
     fn exits(&self, address: u64) -> (Vec<u64>, Vec<u64>) {
-        let size = self.functions.get(&address).copied().unwrap_or(0);
-        let start = usize::try_from(address - self.text_at).expect("in the code");
-        let end = start + usize::try_from(size).expect("a small function");
         let (mut jumps, mut calls) = (Vec::new(), Vec::new());
-        let decoder = Decoder::with_ip(64, &self.text[start..end], address, DecoderOptions::NONE);
+        let size = self.functions.get(&address).copied().unwrap_or(0);
+        let start = usize::try_from(address.wrapping_sub(self.text_at)).expect("64 bits");
+        let length = usize::try_from(size).expect("64 bits");
+        // Undefined symbols and other sections have no code here.
+        let code = self.text.get(start..start.saturating_add(length)).unwrap_or_default();
+        let decoder = Decoder::with_ip(64, code, address, DecoderOptions::NONE);
         for instruction in decoder {
             let Some(to) = destination(&instruction, &self.slots) else { continue };
             match instruction.flow_control() {
@@ -288,6 +291,36 @@ impl Code {
         }
         (jumps, calls)
     }
+}
+
+/// Formatting, configuration and reports may fail loudly; allocating and freeing may not: what they
+/// are made of contains no call that panics.
+#[test]
+fn no_allocation_path_can_panic() {
+    let library = Library::load();
+    let file = library.file();
+    let code = Code::of(&file);
+    let named = |part: &str| -> BTreeSet<u64> {
+        file.symbols()
+            .filter(|symbol| symbol.name().is_ok_and(|name| name.contains(part)))
+            .map(|symbol| symbol.address())
+            .collect()
+    };
+    let mut panics = named("core9panicking");
+    panics.extend(named("slice_index_fail"));
+    let mut culprits = BTreeSet::new();
+    for symbol in file.symbols() {
+        let name = symbol.name().unwrap_or_default();
+        let harmless = ["4core", "6config", "5stats", "hak_", "5check"];
+        if symbol.kind() != SymbolKind::Text || harmless.iter().any(|part| name.contains(part)) {
+            continue;
+        }
+        let (jumps, calls) = code.exits(symbol.address());
+        if jumps.iter().chain(&calls).any(|to| panics.contains(to)) {
+            culprits.insert(name.to_owned());
+        }
+    }
+    assert!(culprits.is_empty(), "these can panic: {culprits:#?}");
 }
 
 #[test]

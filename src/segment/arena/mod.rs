@@ -201,7 +201,11 @@ impl Segment {
         os::unmap(base, granules * GRANULE);
         self.dirty -= dirty;
         self.count -= 1;
-        self.arenas.swap(index, self.count);
+        // The last one takes its place.
+        let last = self.arenas.get(self.count).copied().unwrap_or(ptr::null_mut());
+        if let Some(place) = self.arenas.get_mut(index) {
+            *place = last;
+        }
         for (at, bytes) in [
             (arena_ptr.cast::<u8>(), size_of::<Arena>()),
             (table.cast(), supers * size_of::<SuperSlab>()),

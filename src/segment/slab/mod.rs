@@ -322,7 +322,8 @@ impl Slab {
         let from = self.carved.get() as usize;
         // Up to the end of the page after the one the carve limit lies in.
         let stop = ((from * size) / PAGE + 2) * PAGE;
-        let count = (stop / size).max(from + 1).min(info.capacity as usize).min(from + want) - from;
+        let fit = stop.checked_div(size).unwrap_or(0);
+        let count = fit.max(from + 1).min(info.capacity as usize).min(from + want) - from;
         for step in 0..count {
             // SAFETY: from + step is below the capacity; the slot is one of the `want` below `end`.
             unsafe { *end.sub(step + 1) = self.base.add((from + step) * size) };
