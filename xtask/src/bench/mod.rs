@@ -37,7 +37,7 @@ Examples:
 
 Peers are built below target/peers from crates.io and Debian's packages; one that cannot be made
 is named, with what to do about it. A ratio is hakmem against the best peer of the row: below 1 is
-better.")]
+better. HAKMEM_* variables reach hakmem (HAKMEM_MODE=fast cargo xtask bench); peers run untuned.")]
 pub struct Args {
     /// Run only this scenario (may be given several times)
     #[arg(long, value_name = "NAME")]
@@ -249,6 +249,7 @@ fn circumstances(runs: usize, args: &Args) -> Result<Circumstances> {
         runs,
         quick: args.quick,
         features: args.features.clone(),
+        settings: process::settings(),
         load: (0.0, 0.0),
     })
 }

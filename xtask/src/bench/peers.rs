@@ -21,8 +21,10 @@ pub struct Allocator {
     /// Its version, as its own sources or package say.
     pub version: String,
     /// What to preload; nothing for the system's own.
+    #[serde(skip)]
     pub library: Option<PathBuf>,
     /// The program with it compiled in, where that is how it is used.
+    #[serde(skip)]
     pub program: Option<PathBuf>,
 }
 

@@ -115,20 +115,32 @@ impl Program {
     }
 }
 
-/// Sets the environment so that the allocator, and nothing else, is preloaded.
+/// Variables by which peers are tuned; they run as they come.
+const TUNING: [&str; 6] =
+    ["MIMALLOC_", "MALLOC_", "GLIBC_TUNABLES", "TCMALLOC_", "RPMALLOC_", "SNMALLOC_"];
+
+/// Sets the environment so that the allocator, and nothing else, is preloaded. Our own variables
+/// pass through: a mode is a thing to measure.
 pub fn preload(command: &mut Command, allocator: &Allocator) {
     command.env_remove("LD_PRELOAD");
     for (name, _) in std::env::vars_os() {
-        if name
-            .to_str()
-            .is_some_and(|name| name.starts_with("HAKMEM_") || name.starts_with("MIMALLOC_"))
-        {
+        if name.to_str().is_some_and(|name| TUNING.iter().any(|prefix| name.starts_with(prefix))) {
             command.env_remove(&name);
         }
     }
     if let Some(library) = &allocator.library {
         command.env("LD_PRELOAD", library);
     }
+}
+
+/// Our own variables that are set, as `NAME=value`.
+pub fn settings() -> Vec<String> {
+    let mut settings: Vec<String> = std::env::vars()
+        .filter(|(name, _)| name.starts_with("HAKMEM_"))
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    settings.sort();
+    settings
 }
 
 /// The processors this process may use.

@@ -83,6 +83,8 @@ pub struct Circumstances {
     pub quick: bool,
     /// Features of the library that were on.
     pub features: Vec<String>,
+    /// Variables that set up the library.
+    pub settings: Vec<String>,
     /// Load average over the last minute, before and after.
     pub load: (f64, f64),
 }
@@ -285,6 +287,7 @@ pub(super) mod tests {
                 runs: 2,
                 quick: false,
                 features: vec![],
+                settings: vec![],
                 load: (0.0, 0.0),
             },
             allocators: vec![allocator(OURS), allocator("slow"), allocator("quick")],

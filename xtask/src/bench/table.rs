@@ -121,6 +121,9 @@ fn footer(results: &Results) -> String {
     if !about.features.is_empty() {
         let _ = writeln!(text, "features: {}", about.features.join(", "));
     }
+    if !about.settings.is_empty() {
+        let _ = writeln!(text, "settings: {}", about.settings.join(", "));
+    }
     for missing in &results.missing {
         let reason = missing.reason.lines().next().unwrap_or_default();
         let _ = writeln!(text, "left out: {}: {reason}", missing.name);
