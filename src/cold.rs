@@ -13,6 +13,7 @@ use crate::refill;
 use crate::segment::misuse;
 use crate::segment::registry;
 use crate::segment::spans;
+use crate::telemetry::tally::HOMELESS;
 use crate::thread::tls;
 
 /// A block of `class` for a thread whose magazine of it is empty.
@@ -38,7 +39,15 @@ pub(crate) fn refill(class: usize) -> *mut u8 {
 #[cold]
 #[inline(never)]
 pub(crate) fn refill_zeroed(class: usize, size: usize) -> *mut u8 {
-    if let Some(fresh) = lifecycle::with_heap(|heap| heap.bins.carve_fresh(class))
+    let fresh = lifecycle::with_heap(|heap| {
+        let started = heap.tally.start();
+        let block = heap.bins.carve_fresh(class);
+        if !block.is_null() {
+            heap.tally.refilled(class, 1, started);
+        }
+        block
+    });
+    if let Some(fresh) = fresh
         && !fresh.is_null()
     {
         return fresh;
@@ -69,6 +78,7 @@ pub(crate) fn overflow(block: *mut u8, class: usize) {
     };
     if freed.is_none() && !block.is_null() {
         // The thread has no heap (any more): straight home.
+        HOMELESS.gave_back(class);
         // SAFETY: as above.
         unsafe { refill::give_back(block, class) };
     }

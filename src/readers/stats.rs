@@ -10,6 +10,7 @@ use crate::telemetry::gates::{
     CACHE_EVENTS, CLASS_EVENTS, CacheEvent, ClassEvent, Gate, TinyClassStats, TinyFreeCalls,
     UnifiedCacheMeasure,
 };
+use crate::telemetry::tally::HOMELESS;
 use crate::thread::park;
 use core::fmt::{self, Write};
 
@@ -92,7 +93,7 @@ pub struct Stats {
 
 /// Sums a counter over all heaps, those of finished threads included.
 fn sum<G: Gate>(slot: usize) -> u64 {
-    let mut total = 0u64;
+    let mut total = HOMELESS.read::<G>(slot);
     park::each(|heap| {
         // SAFETY: heaps live for ever; a tally is made of atomics that anyone may read.
         let tally = unsafe { &(*heap).tally };

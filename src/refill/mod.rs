@@ -260,6 +260,9 @@ pub(crate) unsafe fn give_back(block: *mut u8, class: usize) {
     let Some(slab) = (unsafe { registry::run_of(block).as_ref() }) else {
         misuse::not_ours(block, "free")
     };
+    if slab.class as usize != class {
+        misuse::wrong_class(block, class, slab.class as usize);
+    }
     let length = slab.granules.get() as usize * crate::class::GRANULE;
     // SAFETY: one block, in this slab.
     unsafe { flush_remote(slab, class, &raw const block, 1, length) };

@@ -17,6 +17,9 @@ const_assert!(
     size_of::<Tally>() == 0 || TinyClassStats::ON || TinyFreeCalls::ON || UnifiedCacheMeasure::ON
 );
 
+/// What happens in threads that have no heap (any more).
+pub(crate) static HOMELESS: Tally = Tally::new();
+
 impl Tally {
     pub(crate) const fn new() -> Self {
         Tally { slots: [const { AtomicU64::new(0) }; gates::SLOTS] }
@@ -72,6 +75,25 @@ impl Tally {
     pub(crate) fn overflowed(&self, class: usize) {
         self.class_event(class, ClassEvent::Overflow, 1);
         self.tiny_free(class);
+    }
+
+    /// A freed block went straight home, for want of a heap. For [`HOMELESS`], which all threads
+    /// share.
+    pub(crate) fn gave_back(&self, class: usize) {
+        if class < class::FIRST_MID {
+            let overflow = group(class) * gates::CLASS_EVENTS + ClassEvent::Overflow as usize;
+            self.add_shared::<TinyClassStats>(overflow);
+            self.add_shared::<TinyFreeCalls>(0);
+        }
+    }
+
+    /// Adds one to a counter that several threads write.
+    fn add_shared<G: Gate>(&self, slot: usize) {
+        if G::ON
+            && let Some(counter) = self.slots.get(G::FIRST + slot)
+        {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// The start of a measured refill; costs nothing unless it is measured.
@@ -130,4 +152,51 @@ fn cycles() -> u64 {
     return unsafe { core::arch::x86_64::_rdtsc() };
     #[cfg(any(not(target_arch = "x86_64"), miri))]
     return crate::os::now_ms() * 1_000_000;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tally_holds_the_counters_of_the_gates_that_are_on_and_nothing_else() {
+        fn slots<G: Gate>() -> usize {
+            if G::ON { G::SLOTS } else { 0 }
+        }
+        let wanted =
+            slots::<TinyClassStats>() + slots::<TinyFreeCalls>() + slots::<UnifiedCacheMeasure>();
+        assert_eq!(size_of::<Tally>(), wanted * size_of::<u64>());
+    }
+
+    #[test]
+    fn gates_that_are_on_do_not_share_counters() {
+        let tally = Tally::new();
+        tally.hit(1);
+        tally.refilled(class::FIRST_MID, 7, 0);
+        for class in [1, class::FIRST_MID - 1, class::FIRST_MID] {
+            tally.freed(class);
+            tally.overflowed(class);
+            tally.gave_back(class);
+        }
+        let free_calls = tally.read::<TinyFreeCalls>(0);
+        assert_eq!(free_calls, if TinyFreeCalls::ON { 6 } else { 0 });
+        let frees = |event: ClassEvent| {
+            (0..class::GROUPS)
+                .map(|group| {
+                    tally.read::<TinyClassStats>(group * gates::CLASS_EVENTS + event as usize)
+                })
+                .sum::<u64>()
+        };
+        let on = u64::from(TinyClassStats::ON);
+        assert_eq!(frees(ClassEvent::Hit), on);
+        assert_eq!(frees(ClassEvent::Free), 2 * on);
+        assert_eq!(frees(ClassEvent::Overflow), 4 * on);
+        assert_eq!(frees(ClassEvent::Refilled), 0);
+        let mid = class::GROUPS * gates::CACHE_EVENTS;
+        let on = u64::from(UnifiedCacheMeasure::ON);
+        assert_eq!(tally.read::<UnifiedCacheMeasure>(CacheEvent::Hit as usize), on);
+        assert_eq!(tally.read::<UnifiedCacheMeasure>(mid + CacheEvent::Refill as usize), on);
+        // Beyond a gate's own counters there is nothing to read.
+        assert_eq!(tally.read::<TinyFreeCalls>(1), 0);
+    }
 }

@@ -76,7 +76,7 @@ impl Heap {
         }
         let started = self.tally.start();
         let Some((end, batch)) = self.cache.begin_refill(class) else {
-            return self.refill_one(class);
+            return self.refill_one(class, started);
         };
         // SAFETY: `batch` slots below `end` are writable (contract of `begin_refill`).
         let got = unsafe { self.bins.refill(class, end, batch) };
@@ -88,10 +88,11 @@ impl Heap {
 
     /// One block without a magazine: there is no memory for its storage.
     #[cold]
-    fn refill_one(&mut self, class: usize) -> *mut u8 {
+    fn refill_one(&mut self, class: usize, started: u64) -> *mut u8 {
         let mut slot: *mut u8 = ptr::null_mut();
         // SAFETY: one slot lies below `end`.
-        unsafe { self.bins.refill(class, (&raw mut slot).add(1), 1) };
+        let got = unsafe { self.bins.refill(class, (&raw mut slot).add(1), 1) };
+        self.tally.refilled(class, got, started);
         slot
     }
 
