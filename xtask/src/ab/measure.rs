@@ -65,7 +65,7 @@ pub struct Block {
     /// The load average at the end.
     pub load: f64,
     /// Why the block does not count, if it does not.
-    pub dropped: Option<String>,
+    pub dropped: Option<Disturbance>,
 }
 
 impl Block {
@@ -218,13 +218,23 @@ impl Bench<'_> {
     }
 }
 
-/// Why a block does not count. The limits know nothing of arms or times, so that dropping cannot
+/// What kept a block from counting, with its share of the time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Disturbance {
+    /// The hypervisor ran something else.
+    Stolen(f64),
+    /// Other programs had the processor.
+    Busy(f64),
+}
+
+/// Why a block does not count. The limit knows nothing of arms or times, so that dropping cannot
 /// favour one.
-fn disturbance(stolen: f64, off_processor: f64, limit: f64) -> Option<String> {
+fn disturbance(stolen: f64, off_processor: f64, limit: f64) -> Option<Disturbance> {
     if stolen > limit {
-        Some(format!("the hypervisor took {:.0} % of the time", stolen * 100.0))
+        Some(Disturbance::Stolen(stolen))
     } else if off_processor > limit {
-        Some(format!("other programs took {:.0} % of the time", off_processor * 100.0))
+        Some(Disturbance::Busy(off_processor))
     } else {
         None
     }
@@ -281,8 +291,8 @@ mod tests {
     #[test]
     fn a_block_is_dropped_for_outside_causes_only() {
         assert_eq!(disturbance(0.0, 0.05, 0.1), None);
-        assert!(disturbance(0.2, 0.0, 0.1).unwrap().contains("20 %"));
-        assert!(disturbance(0.0, 0.4, 0.1).unwrap().contains("40 %"));
+        assert_eq!(disturbance(0.2, 0.0, 0.1), Some(Disturbance::Stolen(0.2)));
+        assert_eq!(disturbance(0.0, 0.4, 0.1), Some(Disturbance::Busy(0.4)));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::arms::{self, Arm};
 use super::judge::Verdict;
 use super::measure::Bench;
 use super::outcome::Timed;
-use super::trial::Trial;
+use super::trial::{End, Finished, Trial};
 use super::{Args, process, scenario};
 use crate::shared::term;
 use anyhow::{Context, Result, bail};
@@ -101,8 +101,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
                     seed: seed.wrapping_add(round * 1000 + injected),
                 };
                 let started = Instant::now();
-                let (verdict, timed, end) = trial.run(vec![Timed::new(fitted[0].clone(), None)])?;
-                if end != super::trial::End::Decided {
+                let Finished { verdict, timed, end, .. } =
+                    trial.run(vec![Timed::new(fitted[0].clone(), None)])?;
+                if end != End::Decided {
                     // Cut short by the budget as a whole: no fair try.
                     break 'rounds;
                 }

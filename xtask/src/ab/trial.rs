@@ -2,7 +2,7 @@
 //! spent, or Ctrl-C.
 
 use super::judge::{self, Judge, LOOKS, Verdict};
-use super::measure::{self, Bench};
+use super::measure::{self, Bench, Block, Disturbance};
 use super::outcome::Timed;
 use super::{process, report};
 use crate::shared::term;
@@ -11,8 +11,23 @@ use rand::SeedableRng;
 use rand::rngs::{SmallRng, StdRng};
 use std::time::{Duration, Instant};
 
-/// After so many layouts without one that counts, the rest would be no better.
-const HOPELESS: usize = 30;
+/// After so many layouts it is clear whether other programs disturb now and then, or are always
+/// there. In the second case they disturb all blocks alike, and dropping would leave none: every
+/// block counts from then on, those before too, and the report says so. Both controls still have to
+/// hold.
+const GET_TO_KNOW: usize = 20;
+
+/// A finished measurement.
+pub struct Finished {
+    /// What it says.
+    pub verdict: Verdict,
+    /// The scenarios with their blocks.
+    pub timed: Vec<Timed>,
+    /// What ended it.
+    pub end: End,
+    /// The share of the time that other programs took, where they were always there.
+    pub company: Option<f64>,
+}
 
 /// What is measured and for how long.
 pub struct Trial<'a> {
@@ -33,31 +48,33 @@ pub enum End {
     Decided,
     /// The budget: that is a look too, as time knows nothing of the samples.
     Budget,
-    /// Other programs disturbed every block so far.
-    Busy,
     /// Ctrl-C, which may have been pressed for what was on the screen: it decides nothing.
     Interrupted,
 }
 
 impl Trial<'_> {
     /// Measures, filling `timed`, one entry for each scenario of the bench.
-    pub fn run(&self, mut timed: Vec<Timed>) -> Result<(Verdict, Vec<Timed>, End)> {
+    pub fn run(&self, mut timed: Vec<Timed>) -> Result<Finished> {
         let bar = term::progress("Measuring", LOOKS[0].0 as u64);
         bar.tick();
         let outcome = self.measure(&mut timed, &bar);
         bar.finish_and_clear();
-        let (verdict, end) = outcome?;
+        let (verdict, end, company) = outcome?;
         timed.iter_mut().for_each(Timed::summarise);
-        Ok((verdict, timed, end))
+        Ok(Finished { verdict, timed, end, company })
     }
 
-    fn measure(&self, timed: &mut [Timed], bar: &indicatif::ProgressBar) -> Result<(Verdict, End)> {
+    fn measure(
+        &self,
+        timed: &mut [Timed],
+        bar: &indicatif::ProgressBar,
+    ) -> Result<(Verdict, End, Option<f64>)> {
         let mut rng = StdRng::seed_from_u64(self.seed);
         // Resampling has its own stream: layouts depend on the seed and on their number alone.
         let mut resampling = SmallRng::seed_from_u64(!self.seed);
         let mut judge = Judge::new(timed.len(), measure::SLOWDOWN_PERMILLE);
         let deadline = Instant::now() + self.budget;
-        let (mut layout, mut end) = (0, End::Decided);
+        let (mut layout, mut end, mut company) = (0, End::Decided, None);
         for (at, (target, alpha)) in LOOKS.iter().enumerate() {
             bar.set_length(*target as u64);
             while fewest(timed) < *target && end == End::Decided {
@@ -65,14 +82,18 @@ impl Trial<'_> {
                     end = End::Interrupted;
                 } else if Instant::now() > deadline {
                     end = End::Budget;
-                } else if layout >= HOPELESS && fewest(timed) == 0 {
-                    end = End::Busy;
                 } else {
                     for (timed, block) in timed.iter_mut().zip(self.bench.layout(layout, &mut rng)?)
                     {
                         timed.blocks.push(block);
                     }
                     layout += 1;
+                    if layout == GET_TO_KNOW && fewest(timed) * 2 < GET_TO_KNOW {
+                        company = Some(mean_company(timed));
+                    }
+                    if company.is_some() {
+                        timed.iter_mut().flat_map(|timed| &mut timed.blocks).for_each(count_busy);
+                    }
                     bar.set_position(fewest(timed) as u64);
                     bar.set_message(progress(layout - fewest(timed), deadline));
                 }
@@ -80,7 +101,7 @@ impl Trial<'_> {
             let last = at + 1 == LOOKS.len() || end != End::Decided;
             let samples: Vec<_> = timed.iter().map(|timed| timed.samples(self.removal)).collect();
             let Some(judged) = judge.look(&samples, *alpha, &mut resampling) else {
-                return Ok((Verdict::Inconclusive, end));
+                return Ok((Verdict::Inconclusive, end, company));
             };
             for (timed, judged) in timed.iter_mut().zip(&judged) {
                 timed.judged = Some(judged.clone());
@@ -98,11 +119,23 @@ impl Trial<'_> {
                 judge::overall(&judged, last)
             };
             if let Some(verdict) = verdict {
-                return Ok((verdict, end));
+                return Ok((verdict, end, company));
             }
         }
         unreachable!("the last look gives a verdict")
     }
+}
+
+/// Lets a block count that other programs disturbed.
+fn count_busy(block: &mut Block) {
+    block.dropped = block.dropped.filter(|why| !matches!(why, Disturbance::Busy(_)));
+}
+
+/// The share of the time that other programs took, over all blocks.
+fn mean_company(timed: &[Timed]) -> f64 {
+    let shares: Vec<f64> =
+        timed.iter().flat_map(|timed| &timed.blocks).map(|block| block.off_processor).collect();
+    shares.iter().sum::<f64>() / shares.len().max(1) as f64
 }
 
 /// What the bar says beside the time to the next look.
@@ -116,4 +149,28 @@ fn progress(dropped: usize, deadline: Instant) -> String {
 /// The layouts that every scenario has.
 fn fewest(timed: &[Timed]) -> usize {
     timed.iter().map(|timed| timed.kept().count()).min().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn constant_company_brings_back_busy_blocks_but_not_stolen_ones() {
+        let block = |dropped: serde_json::Value| -> Block {
+            let json = serde_json::json!({
+                "layout": 0, "seed": 1, "control_seed": 2, "order": "owcsscwo", "padding": 0,
+                "out": [1, 1], "with": [1, 1], "control": [1, 1], "slow": [1, 1],
+                "peak_kib": [1, 1], "rss_kib": [1, 1], "stolen_ms": 0, "preempted": 0,
+                "off_processor": 0.5, "load": 0.0, "dropped": dropped
+            });
+            serde_json::from_value(json).unwrap()
+        };
+        let mut busy = block(serde_json::json!({"busy": 0.5}));
+        let mut stolen = block(serde_json::json!({"stolen": 0.5}));
+        count_busy(&mut busy);
+        count_busy(&mut stolen);
+        assert_eq!(busy.dropped, None);
+        assert_eq!(stolen.dropped, Some(Disturbance::Stolen(0.5)));
+    }
 }
