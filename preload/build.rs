@@ -15,6 +15,9 @@ fn main() {
         // Relocations that would make the code pages private to each process are an error.
         "-Wl,-z,text",
         "-Wl,-soname,libhakmem_preload.so",
+        // Whether the libc crate asks for the C library depends on the features that other packages
+        // of the same build have turned on.
+        "-lc",
     ] {
         println!("cargo::rustc-cdylib-link-arg={argument}");
     }

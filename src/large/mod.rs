@@ -20,8 +20,9 @@ use crate::base::align_up;
 use crate::base::sync::{AtomicUsize, Ordering};
 use crate::class::GRANULE;
 use crate::os;
+use crate::segment::arena::{self, Filling};
 use crate::segment::slab::Slab;
-use crate::segment::{SUPERSLAB, SUPERSLAB_GRANULES, arena, registry, spans, spans::Span};
+use crate::segment::{SUPERSLAB, SUPERSLAB_GRANULES, registry, spans, spans::Span};
 use big_cache::{Entry, Slots};
 use core::ptr::{self, NonNull};
 
@@ -151,7 +152,7 @@ pub(crate) unsafe fn resize_run(run: *mut Slab, size: usize) -> bool {
         registry::retract_run(tail, have - want);
         run_ref.granules.set(want as u32);
         // SAFETY: the tail is the caller's and no longer published.
-        unsafe { arena::release_run(tail, have - want, true) };
+        unsafe { arena::release_run(tail, have - want, true, Filling::Sparse) };
     }
     run_ref.bytes.set(run_ref.granules.get() as usize * GRANULE);
     true

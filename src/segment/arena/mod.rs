@@ -43,20 +43,39 @@ unsafe impl Sync for SuperSlab {}
 struct Segment {
     arenas: [*mut Arena; MAX_ARENAS],
     count: usize,
+    /// Granules in runs.
     used: usize,
+    /// Of these, in runs that are filled densely.
+    dense: usize,
+    /// Free granules that may be resident.
     dirty: usize,
 }
 
 // SAFETY: the pointers are to metadata that only the lock's holder touches.
 unsafe impl Send for Segment {}
 
-static SEGMENT: Lock<Segment> =
-    Lock::new(Segment { arenas: [ptr::null_mut(); MAX_ARENAS], count: 0, used: 0, dirty: 0 });
+static SEGMENT: Lock<Segment> = Lock::new(Segment {
+    arenas: [ptr::null_mut(); MAX_ARENAS],
+    count: 0,
+    used: 0,
+    dense: 0,
+    dirty: 0,
+});
 
 /// Whether huge pages are asked for: 0 never, 1 once the heap has grown, 2 always.
 pub(crate) static HUGE_PAGES: AtomicU8 = AtomicU8::new(1);
-/// In mode 1: granules in use before the first request for huge pages.
-pub(crate) static HUGE_PAGES_AFTER: AtomicU32 = AtomicU32::new((64 << 20) / GRANULE as u32);
+/// In mode 1: granules in dense use before the first request for huge pages.
+pub(crate) static HUGE_PAGES_AFTER: AtomicU32 = AtomicU32::new((16 << 20) / GRANULE as u32);
+
+/// How a run will be filled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Filling {
+    /// By small blocks, page after page: worth huge pages.
+    Dense,
+    /// By blocks that the program may touch here and there only: huge pages could make every touched
+    /// byte cost 2 MiB.
+    Sparse,
+}
 
 /// A run of granules fresh from the arena.
 #[derive(Clone, Copy)]
@@ -93,10 +112,18 @@ impl Segment {
         None
     }
 
-    fn find_and_claim(&mut self, granules: usize, align: usize) -> Option<(Run, usize)> {
+    fn find_and_claim(
+        &mut self,
+        granules: usize,
+        align: usize,
+        filling: Filling,
+    ) -> Option<(Run, usize)> {
         let ask_huge = match HUGE_PAGES.load(Ordering::Relaxed) {
             0 => false,
-            1 => self.used >= HUGE_PAGES_AFTER.load(Ordering::Relaxed) as usize,
+            1 => {
+                filling == Filling::Dense
+                    && self.dense >= HUGE_PAGES_AFTER.load(Ordering::Relaxed) as usize
+            }
             _ => true,
         };
         let natural = granules <= 16 && granules.is_power_of_two() && align <= granules;
@@ -247,19 +274,22 @@ fn map_unshared(length: usize, tries: usize) -> Option<NonNull<u8>> {
 }
 
 /// A run of `granules` granules whose start is a multiple of `align` granules (a power of two).
-pub(crate) fn alloc_run(granules: usize, align: usize) -> Option<Run> {
+pub(crate) fn alloc_run(granules: usize, align: usize, filling: Filling) -> Option<Run> {
     if granules == 0 || granules > MAX_RUN || align > SUPERSLAB_GRANULES {
         return None;
     }
     let mut segment = SEGMENT.lock();
-    let found = match segment.find_and_claim(granules, align) {
+    let found = match segment.find_and_claim(granules, align, filling) {
         Some(found) => Some(found),
-        None if segment.grow(granules) => segment.find_and_claim(granules, align),
+        None if segment.grow(granules) => segment.find_and_claim(granules, align, filling),
         None => None,
     };
     let (run, taken) = found?;
     segment.used += granules;
     segment.dirty -= taken;
+    if filling == Filling::Dense {
+        segment.dense += granules;
+    }
     Some(run)
 }
 
@@ -280,17 +310,20 @@ pub(crate) unsafe fn grow_run(base: *mut u8, granules: usize, by: usize) -> bool
     true
 }
 
-/// Gives a run, or the tail of one, back. `dirty`: its pages may be resident.
+/// Gives a run, or a part of one, back. `dirty`: its pages may be resident.
 ///
 /// # Safety
 /// The range is the caller's, retracted from the registry, and touched no more.
-pub(crate) unsafe fn release_run(base: *mut u8, granules: usize, dirty: bool) {
+pub(crate) unsafe fn release_run(base: *mut u8, granules: usize, dirty: bool, filling: Filling) {
     let now = os::now_ms() as u32;
     let mut segment = SEGMENT.lock();
     let Some(arena) = segment.arena_of(base.addr()) else { return };
     let start = (base.addr() - arena.base.addr()) / GRANULE;
     arena.release(start, granules, dirty, now);
     segment.used -= granules;
+    if filling == Filling::Dense {
+        segment.dense -= granules;
+    }
     if dirty {
         segment.dirty += granules;
     }

@@ -25,7 +25,7 @@ mod remote;
 
 pub(crate) use remote::PendingStack;
 
-use super::arena::{self, Run};
+use super::arena::{self, Filling, Run};
 use super::{meta, registry};
 use crate::base::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use crate::class::{CLASSES, Class, GRANULE};
@@ -98,6 +98,11 @@ pub(crate) struct Slab {
     // The local bitmap and then the remote bitmap follow, `words()` words each.
 }
 
+/// How a run of this class is filled: slabs of one granule hold small blocks.
+const fn filling(class: &Class) -> Filling {
+    if class.granules == 1 { Filling::Dense } else { Filling::Sparse }
+}
+
 impl Slab {
     const fn bytes_with_bitmaps(words: usize) -> usize {
         size_of::<Slab>() + 2 * words * size_of::<u64>()
@@ -116,7 +121,7 @@ impl Slab {
         let granules = info.granules as usize;
         let bytes = Slab::bytes_with_bitmaps(info.words());
         let storage = meta::alloc(bytes, true)?;
-        let Some(run) = arena::alloc_run(granules, granules) else {
+        let Some(run) = arena::alloc_run(granules, granules, filling(info)) else {
             // SAFETY: just allocated with this size.
             unsafe { meta::free(storage, bytes) };
             return None;
@@ -132,7 +137,7 @@ impl Slab {
         bytes: usize,
     ) -> Option<(NonNull<Slab>, bool)> {
         let storage = meta::alloc(size_of::<Slab>(), true)?;
-        let Some(run) = arena::alloc_run(granules, align) else {
+        let Some(run) = arena::alloc_run(granules, align, Filling::Sparse) else {
             // SAFETY: just allocated with this size.
             unsafe { meta::free(storage, size_of::<Slab>()) };
             return None;
@@ -182,20 +187,20 @@ impl Slab {
     /// block that the caller holds); it is in no list.
     pub(crate) unsafe fn destroy(slab: *mut Slab) {
         // SAFETY: owned by the caller, so alive and unshared.
-        let (base, granules, words, touched) = unsafe {
-            let slab = &*slab;
-            (slab.base, slab.granules.get() as usize, slab.info().words(), slab.touched_granules())
-        };
+        let slab_ref = unsafe { &*slab };
+        let (base, info) = (slab_ref.base, slab_ref.info());
+        let (granules, touched) = (slab_ref.granules.get() as usize, slab_ref.touched_granules());
+        let (words, filling) = (info.words(), filling(info));
         registry::retract_run(base, granules);
         let dirty =
             !(DISCARD_AT_ONCE.load(Ordering::Relaxed) && os::discard(base, touched * GRANULE));
         // SAFETY: retracted; nobody holds a block of it.
         unsafe {
             if touched != 0 {
-                arena::release_run(base, touched, dirty);
+                arena::release_run(base, touched, dirty, filling);
             }
             if touched != granules {
-                arena::release_run(base.add(touched * GRANULE), granules - touched, false);
+                arena::release_run(base.add(touched * GRANULE), granules - touched, false, filling);
             }
         }
         if let Some(storage) = NonNull::new(slab.cast::<u8>()) {
