@@ -3,11 +3,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 passed=0 failed=0
-for setting in HAKMEM_MODE={minimal,fast,balanced,learning,research} HAKMEM_TINY_MAX_CLASS=5 \
+for setting in HAKMEM_MODE={minimal,fast,learning,research} HAKMEM_TINY_MAX_CLASS=5 \
     HAKMEM_THP={off,on} HAKMEM_FREE_POLICY={keep,batch} HAKMEM_MEM_LIMIT=64m; do
     echo "== $setting"
     # The last line is the count: N passed, N failed.
-    output=$(cargo xtask real --env "$setting" python redis sqlite gxx rust) || true
+    output=$(cargo xtask real --env "$setting" python redis sqlite rust) || true
     echo "$output"
     count=$(tail -n 1 <<<"$output")
     read -r p _ f _ <<<"$count"

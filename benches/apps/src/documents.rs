@@ -60,7 +60,7 @@ fn tree(numbers: &mut Numbers, depth: u64) -> Value {
         };
     }
     let width = 2 + numbers.below(4);
-    if depth % 2 == 0 {
+    if depth.is_multiple_of(2) {
         Value::Array((0..width).map(|_| tree(numbers, depth - 1)).collect())
     } else {
         Value::Object(
@@ -78,14 +78,14 @@ fn tree(numbers: &mut Numbers, depth: u64) -> Value {
 fn prune(value: &mut Value, counter: &mut u64) {
     *counter += 1;
     match value {
-        Value::String(text) if *counter % 2 == 0 => {
+        Value::String(text) if counter.is_multiple_of(2) => {
             text.truncate(text.len() / 2);
             text.shrink_to_fit();
         }
         Value::Array(items) => {
             items.retain(|_| {
                 *counter += 1;
-                *counter % 3 != 0
+                !counter.is_multiple_of(3)
             });
             items.iter_mut().for_each(|item| prune(item, counter));
         }

@@ -38,7 +38,7 @@ git merge --quiet --no-edit main
 git rebase --quiet --force-rebase HEAD~5 2>&1
 git gc --quiet
 git fsck --full 2>&1
-git rev-parse HEAD HEAD^{tree}
+git rev-parse HEAD 'HEAD^{tree}'
 git archive HEAD | sha256sum
 git grep -c seq -- '*.sh' || true
 git bundle create --quiet "$PWD/../all.bundle" --all

@@ -7,8 +7,7 @@ socket=$PWD/redis.sock
 pid=
 start() {
     redis-server --port 0 --unixsocket "$socket" --dir "$PWD" --save "" --appendonly no \
-        --enable-debug-command yes --activerehashing yes --io-threads 2 --daemonize no \
-        "$@" >>"$PWD/server.log" 2>&1 &
+        --enable-debug-command yes --activerehashing yes --io-threads 2 --daemonize no >>"$PWD/server.log" 2>&1 &
     pid=$!
     for _ in $(seq 200); do
         if redis-cli -s "$socket" ping >/dev/null 2>&1; then return; fi

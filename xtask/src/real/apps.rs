@@ -105,11 +105,7 @@ fn build(scratch: &Path, variant: &str, features: &[String]) -> Result<PathBuf> 
 fn said(program: &Path, question: &str) -> Result<String> {
     let ran = run(program, question, &[])?;
     if !ran.ok {
-        bail!(
-            "`{} {question}` failed:\n{}",
-            program.display(),
-            command::tail(&ran.stderr, 12)
-        );
+        bail!("`{} {question}` failed:\n{}", program.display(), command::tail(&ran.stderr, 12));
     }
     Ok(String::from_utf8_lossy(&ran.stdout).into_owned())
 }
