@@ -11,6 +11,8 @@ pub mod memory;
 pub mod model;
 pub mod random;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 /// Whether the tests run under a sanitizer, whose shadow memory leaves no room for limits on
 /// address space and whose run-time is many times longer.
 pub const SANITIZED: bool = cfg!(any(hakmem_sanitize = "address", hakmem_sanitize = "thread"));
@@ -26,10 +28,24 @@ pub const fn rounds(usual: usize) -> usize {
     }
 }
 
-/// Serialises tests that look at the whole heap: the walker needs a quiet program.
-pub fn alone() -> std::sync::MutexGuard<'static, ()> {
-    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+/// While this lives, no other test of the binary that asks for it runs.
+pub struct Alone(());
+
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Serialises tests that look at the whole heap: the walker needs a quiet program. Not a `Mutex`,
+/// whose slow path is compiled without the sanitizer, so that it would not see what this orders.
+pub fn alone() -> Alone {
+    while TAKEN.swap(true, Ordering::Acquire) {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    Alone(())
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        TAKEN.store(false, Ordering::Release);
+    }
 }
 
 /// Walks the heap and fails the test on a broken invariant.
