@@ -29,6 +29,14 @@ pub(crate) const fn bit_range(from: u32, count: u32) -> u64 {
     if count == 0 { 0 } else { (u64::MAX >> (64 - count)) << from }
 }
 
+/// Time that has passed from `then` to `now` on a clock that wraps. A stamp that another thread has
+/// made since `now` was read is no time ago, not an age.
+#[inline]
+pub(crate) const fn elapsed(now: u32, then: u32) -> u32 {
+    let passed = now.wrapping_sub(then);
+    if passed > u32::MAX / 2 { 0 } else { passed }
+}
+
 /// A value that is only ever read or written while a lock named in its declaration is held, or by
 /// one thread that owns the structure it is part of.
 ///
@@ -68,6 +76,13 @@ mod tests {
         assert_eq!(align_up(1, 16), Some(16));
         assert_eq!(align_up(usize::MAX - 3, 16), None);
         assert_eq!(align_down(31, 16), 16);
+    }
+
+    #[test]
+    fn time_that_has_passed() {
+        assert_eq!(elapsed(150, 100), 50);
+        assert_eq!(elapsed(40, u32::MAX - 9), 50);
+        assert_eq!(elapsed(100, 104), 0);
     }
 
     #[test]

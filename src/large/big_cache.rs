@@ -11,6 +11,7 @@
 //! descriptor, a cached mapping is in no table, so a second `free` of either is found out.
 
 use super::thermal::{self, Heat};
+use crate::base::elapsed;
 use crate::base::sync::{AtomicUsize, Ordering};
 use crate::os::{self, lock::Lock};
 use crate::segment::slab::Slab;
@@ -106,7 +107,7 @@ impl Slots {
     pub(crate) fn age(&mut self, now: u32) {
         while let Some(entry) = self.entries.get(..self.used).and_then(|used| used.first()).copied()
         {
-            if now.wrapping_sub(entry.stamp) < thermal::keep_for(entry.heat) {
+            if elapsed(now, entry.stamp) < thermal::keep_for(entry.heat) {
                 return;
             }
             if let Some(entry) = self.remove(0) {
@@ -236,7 +237,7 @@ pub(crate) fn age(now: u32, all: bool) -> usize {
                     let (Some(to), Some(&entry)) = (out.get_mut(count), entries.get(index)) else {
                         break;
                     };
-                    if all || now.wrapping_sub(entry.stamp) >= thermal::keep_for(entry.heat) {
+                    if all || elapsed(now, entry.stamp) >= thermal::keep_for(entry.heat) {
                         *to = entry;
                         count += 1;
                         take_out(entries, used, index);

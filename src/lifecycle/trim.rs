@@ -28,7 +28,7 @@ fn tick_now(heap: &mut Heap, now: u64) {
     config::load_environment();
     heap.decay(now);
     let last = LAST.load(Ordering::Relaxed);
-    if now.wrapping_sub(last) < u64::from(period())
+    if now.saturating_sub(last) < u64::from(period())
         || LAST.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_err()
     {
         return;
@@ -47,7 +47,7 @@ fn process_tick(now: u64) {
     // nothing, unless blocks have been given back to it.
     let idle = |at: u64, waiting| match at {
         u64::MAX => waiting,
-        at => now.wrapping_sub(at) >= u64::from(decay),
+        at => now.saturating_sub(at) >= u64::from(decay),
     };
     if let Some(parked) = park::take_if(idle) {
         // SAFETY: taken out of the lot, so ours until it is parked again.

@@ -325,3 +325,150 @@ fn put_word(slab: &Slab, class: usize, word: usize, bits: u64) {
         misuse::bad_block(slab.base.wrapping_add(index * size), class, Misuse::DoubleFree);
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::undocumented_unsafe_blocks)] // The tests own all they touch.
+mod tests {
+    use super::*;
+    use crate::class::class_of;
+    use std::boxed::Box;
+    use std::collections::BTreeSet;
+    use std::vec;
+    use std::vec::Vec;
+
+    /// A heap's slabs without a thread. Leaked, as its address names it as an owner.
+    fn bins() -> &'static mut Bins {
+        Box::leak(Box::new(Bins::new()))
+    }
+
+    fn take(bins: &mut Bins, class: usize, want: usize) -> Vec<*mut u8> {
+        let mut blocks = vec![ptr::null_mut::<u8>(); want];
+        let mut got = 0;
+        while got < want {
+            let end = unsafe { blocks.as_mut_ptr().add(want - got) };
+            let count = unsafe { bins.refill(class, end, want - got) };
+            assert_ne!(count, 0, "out of memory");
+            got += count;
+        }
+        blocks
+    }
+
+    fn give(bins: &mut Bins, class: usize, blocks: &[*mut u8]) {
+        unsafe { bins.flush(class, blocks.as_ptr(), blocks.len()) };
+    }
+
+    const MANY: usize = if cfg!(miri) { 200 } else { 5000 };
+
+    #[test]
+    fn blocks_are_distinct_across_slabs_and_serve_again() {
+        for size in [16, 700, 9000, 200_000] {
+            let class = class_of(size);
+            let bins = bins();
+            let count = MANY.min((32 << 20) / size);
+            let blocks = take(bins, class, count);
+            let distinct: BTreeSet<_> = blocks.iter().copied().collect();
+            assert_eq!(distinct.len(), blocks.len());
+            give(bins, class, &blocks);
+            let again = take(bins, class, count);
+            let distinct: BTreeSet<_> = again.iter().copied().collect();
+            assert_eq!(distinct.len(), again.len());
+            give(bins, class, &again);
+            bins.sweep(false);
+            assert!(bins.of(class).is_dry(), "{size}: every slab was empty and has gone");
+        }
+    }
+
+    #[test]
+    fn what_another_heap_frees_comes_back_when_slabs_run_dry() {
+        let class = class_of(100);
+        let (owner, other) = (bins(), bins());
+        let blocks = take(owner, class, MANY);
+        let mut shuffled = blocks.clone();
+        shuffled.sort_by_key(|block| (block.addr() >> 7).wrapping_mul(0x9E37_79B9) & 0xFFFF);
+        give(other, class, &shuffled);
+        assert!(!owner.pending.is_empty());
+        assert_eq!(owner.drain_pending(), MANY);
+        assert!(owner.pending.is_empty());
+        assert_eq!(owner.drain_pending(), 0);
+        let again = take(owner, class, MANY);
+        give(other, class, &again);
+        owner.sweep(false);
+        assert!(owner.of(class).is_dry());
+    }
+
+    #[test]
+    fn a_batch_may_mix_slabs_of_several_heaps() {
+        let class = class_of(48);
+        let (one, two, three) = (bins(), bins(), bins());
+        let (a, b) = (take(one, class, 100), take(two, class, 100));
+        let mixed: Vec<_> = a.iter().zip(&b).flat_map(|(&a, &b)| [a, b]).collect();
+        give(three, class, &mixed[..100]);
+        give(one, class, &mixed[100..]);
+        assert_eq!(one.drain_pending(), 50);
+        assert_eq!(two.drain_pending(), 100);
+        for bins in [one, two] {
+            bins.sweep(false);
+            assert!(bins.of(class).is_dry());
+        }
+    }
+
+    #[test]
+    fn a_thread_without_a_heap_gives_blocks_back_one_by_one() {
+        let class = class_of(5000);
+        let owner = bins();
+        let blocks = take(owner, class, 30);
+        for &block in &blocks {
+            unsafe { give_back(block, class) };
+        }
+        assert_eq!(owner.drain_pending(), 30);
+        owner.sweep(false);
+        assert!(owner.of(class).is_dry());
+    }
+
+    #[test]
+    fn fresh_blocks_come_only_from_beyond_the_carve_limit() {
+        let class = class_of(8192);
+        let bins = bins();
+        // None if the run that the slab got had been used before.
+        let fresh: Vec<_> =
+            (0..20).map(|_| bins.carve_fresh(class)).take_while(|block| !block.is_null()).collect();
+        let distinct: BTreeSet<_> = fresh.iter().copied().collect();
+        assert_eq!(distinct.len(), fresh.len());
+        for &block in &fresh {
+            let bytes = unsafe { core::slice::from_raw_parts(block, 8192) };
+            assert!(bytes.iter().all(|&byte| byte == 0));
+        }
+        let recycled = take(bins, class, 1);
+        give(bins, class, &recycled);
+        assert!(bins.carve_fresh(class).is_null(), "a recycled block comes first");
+    }
+
+    #[test]
+    fn threads_give_back_while_the_owner_takes() {
+        let class = class_of(32);
+        let owner = bins();
+        let rounds = if cfg!(miri) { 4 } else { 200 };
+        let (send, receive) = std::sync::mpsc::channel::<Vec<usize>>();
+        let receive = std::sync::Mutex::new(receive);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let mine = bins();
+                    loop {
+                        let Ok(batch) = receive.lock().unwrap().recv() else { return };
+                        let blocks: Vec<*mut u8> =
+                            batch.into_iter().map(ptr::with_exposed_provenance_mut).collect();
+                        give(mine, class, &blocks);
+                    }
+                });
+            }
+            for _ in 0..rounds {
+                let blocks = take(owner, class, 64);
+                send.send(blocks.iter().map(|block| block.expose_provenance()).collect()).unwrap();
+            }
+            drop(send);
+        });
+        owner.sweep(false);
+        assert!(owner.of(class).is_dry(), "every block came home");
+    }
+}

@@ -3,7 +3,7 @@
 //! Assumes the lock of `arena::SEGMENT` is held. Promises nothing about other arenas.
 
 use super::super::{SUPERSLAB, SUPERSLAB_GRANULES};
-use crate::base::bit_range;
+use crate::base::{bit_range, elapsed};
 use crate::class::GRANULE;
 use crate::os;
 
@@ -185,7 +185,7 @@ impl Arena {
             arena
                 .released
                 .get(granule / SUPERSLAB_GRANULES)
-                .is_some_and(|&stamp| now.wrapping_sub(stamp) >= age)
+                .is_some_and(|&stamp| elapsed(now, stamp) >= age)
         };
         let is_dirty = |arena: &Arena, granule: usize| {
             arena.dirty.get(granule / 64).is_some_and(|word| word >> (granule % 64) & 1 == 1)
@@ -215,5 +215,130 @@ impl Arena {
             *dirty &= !mask;
         });
         Some((start, end - start))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::undocumented_unsafe_blocks)] // The tests own all they touch.
+mod tests {
+    use super::*;
+    use std::boxed::Box;
+    use std::vec;
+    use std::vec::Vec;
+
+    #[derive(Clone, Copy, PartialEq, Debug)]
+    enum State {
+        Clean,
+        Dirty,
+        Used,
+    }
+
+    fn arena(granules: usize) -> Box<Arena> {
+        let mut arena: Box<Arena> = unsafe { Box::new_zeroed().assume_init() };
+        arena.base = core::ptr::without_provenance_mut(SUPERSLAB);
+        arena.granules = granules;
+        arena
+    }
+
+    fn state(arena: &Arena, granule: usize) -> State {
+        let bit = |words: &[u64; WORDS]| words[granule / 64] >> (granule % 64) & 1 == 1;
+        match (bit(&arena.used), bit(&arena.dirty)) {
+            (true, false) => State::Used,
+            (false, true) => State::Dirty,
+            (false, false) => State::Clean,
+            (true, true) => panic!("granule {granule} is used and dirty"),
+        }
+    }
+
+    /// First fit as anyone would write it.
+    fn first_fit(model: &[State], granules: usize, align: usize) -> Option<usize> {
+        (0..model.len()).step_by(align).find(|&start| {
+            model.get(start..start + granules).is_some_and(|run| !run.contains(&State::Used))
+        })
+    }
+
+    #[test]
+    fn it_agrees_with_first_fit_by_hand() {
+        let granules = ARENA_GRANULES.min(256);
+        let mut arena = arena(granules);
+        let mut model = vec![State::Clean; granules];
+        let mut runs: Vec<(usize, usize)> = Vec::new();
+        let mut seed = 1u64;
+        let mut random = |end: usize| {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (seed >> 33) as usize % end
+        };
+        for now in 0..if cfg!(miri) { 300 } else { 20_000 } {
+            match random(10) {
+                0..5 => {
+                    let small = random(2) == 0;
+                    let wanted = if small { 1 << random(5) } else { 1 + random(40) };
+                    let align = if small { wanted } else { 1 << random(6) };
+                    let found =
+                        if small { arena.find_small(wanted) } else { arena.find(wanted, align) };
+                    assert_eq!(found, first_fit(&model, wanted, align), "{wanted} at {align}");
+                    let Some(start) = found else { continue };
+                    let run = &mut model[start..start + wanted];
+                    let dirty = run.iter().filter(|&&state| state == State::Dirty).count();
+                    assert_eq!(arena.claim(start, wanted, false), dirty);
+                    run.fill(State::Used);
+                    runs.push((start, wanted));
+                }
+                5..9 if !runs.is_empty() => {
+                    let (start, length) = runs.swap_remove(random(runs.len()));
+                    // Sometimes only the tail goes.
+                    let keep = if random(3) == 0 { random(length) } else { 0 };
+                    if keep != 0 {
+                        runs.push((start, keep));
+                    }
+                    let dirty = random(2) == 0;
+                    arena.release(start + keep, length - keep, dirty, now);
+                    let left = if dirty { State::Dirty } else { State::Clean };
+                    model[start + keep..start + length].fill(left);
+                }
+                9 => {
+                    // A purge of everything: claims ranges, gives them back clean.
+                    let mut from = 0;
+                    while let Some((start, length)) = arena.take_dirty(from, now, 0) {
+                        assert!(start >= from);
+                        for (granule, place) in
+                            model.iter_mut().enumerate().skip(start).take(length)
+                        {
+                            assert_eq!(*place, State::Dirty);
+                            assert_eq!(state(&arena, granule), State::Used);
+                            *place = State::Clean;
+                        }
+                        arena.release(start, length, false, now);
+                        from = start + length;
+                    }
+                    assert!(!model.contains(&State::Dirty), "a dirty granule was passed over");
+                }
+                _ => {}
+            }
+            for (granule, &wanted) in model.iter().enumerate() {
+                assert_eq!(state(&arena, granule), wanted, "granule {granule}");
+            }
+            let dirty = model.iter().filter(|&&state| state == State::Dirty).count();
+            assert_eq!(arena.count_dirty(), dirty);
+            assert_eq!(arena.is_unused(), !model.contains(&State::Used));
+        }
+    }
+
+    #[test]
+    fn what_was_released_lately_is_not_taken() {
+        let mut arena = arena(ARENA_GRANULES.min(256));
+        for superslab in 0..3 {
+            let start = superslab * SUPERSLAB_GRANULES;
+            arena.claim(start, SUPERSLAB_GRANULES, false);
+            // The clock wraps between the first and the second.
+            arena.release(start, 4, true, u32::MAX.wrapping_add(100 * superslab as u32));
+        }
+        // Now: 99 ms after the second release, 199 after the first.
+        let now = 198;
+        assert_eq!(arena.take_dirty(0, now, 150), Some((0, 4)));
+        assert_eq!(arena.take_dirty(4, now, 150), None);
+        assert_eq!(arena.take_dirty(0, now, 50), Some((SUPERSLAB_GRANULES, 4)));
+        assert_eq!(arena.take_dirty(0, now, 50), None);
+        assert_eq!(arena.take_dirty(0, now, 0), Some((2 * SUPERSLAB_GRANULES, 4)));
     }
 }
