@@ -190,9 +190,10 @@ fn thp_says_whether_huge_pages_are_asked_for() {
     child::run(test, "auto", &[("HAKMEM_THP", "auto")], || {
         let first = filled(100);
         assert_eq!(flags(first), (false, true), "a small heap has small pages");
-        let blocks: Vec<_> = (0..200).map(|_| filled(MIB)).collect();
+        // Small blocks: what is filled densely is worth huge pages.
+        let blocks: Vec<_> = (0..100_000).map(|_| filled(1000)).collect();
         assert_eq!(flags(first), (false, true));
-        assert!(flags(blocks[199]).0, "a large one asks for huge pages as it grows");
+        assert!(flags(blocks[99_999]).0, "a large one asks for huge pages as it grows");
     })
     .is_quiet();
 }
