@@ -73,11 +73,10 @@ fn grow(heap: &impl GlobalAlloc, size: usize) {
     }
 }
 
-fn both(
-    group: &mut BenchmarkGroup<'_, WallTime>,
-    size: usize,
-    run: (fn(&Hakmem, usize), fn(&System, usize)),
-) {
+/// The same work on either heap.
+type Pair = (fn(&Hakmem, usize), fn(&System, usize));
+
+fn both(group: &mut BenchmarkGroup<'_, WallTime>, size: usize, run: Pair) {
     group.bench_with_input(BenchmarkId::new("hakmem", size), &size, |bencher, &size| {
         bencher.iter(|| run.0(&HAKMEM, size));
     });

@@ -70,7 +70,11 @@ impl Evidence {
     }
 }
 
-/// One line `PID: binding file FROM [0] to TO [0]: normal symbol `SYMBOL' [VERSION]`.
+/// One line of the linker's:
+///
+/// ```text
+/// PID: binding file FROM [0] to TO [0]: normal symbol `SYMBOL' [VERSION]
+/// ```
 struct Binding<'a> {
     from: &'a str,
     to: &'a str,
