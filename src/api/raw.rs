@@ -185,3 +185,93 @@ pub fn prewarm() {
         lifecycle::prewarm();
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::undocumented_unsafe_blocks)] // The tests own all they touch.
+mod tests {
+    //! Small enough for Miri, which checks every pointer of what `tests/` does at length.
+
+    use super::*;
+    use std::vec::Vec;
+
+    const SIZES: [usize; 12] = [0, 1, 8, 9, 16, 100, 1000, 1024, 1025, 5000, 70_000, 300 << 10];
+
+    #[test]
+    fn every_tier_serves_and_takes_back() {
+        for _ in 0..2 {
+            let blocks: Vec<_> = SIZES
+                .iter()
+                .map(|&size| {
+                    let at = malloc(size);
+                    assert!(!at.is_null());
+                    assert_eq!(at.addr() % if size < 16 { 8 } else { 16 }, 0);
+                    assert!(unsafe { usable_size(at) } >= size && owns(at));
+                    unsafe { at.write_bytes(size as u8, size) };
+                    (at, size)
+                })
+                .collect();
+            for (at, size) in blocks {
+                let bytes = unsafe { core::slice::from_raw_parts(at, size) };
+                assert!(bytes.iter().all(|&byte| byte == size as u8));
+                unsafe { if size % 2 == 0 { free(at) } else { free_sized(at, size) } };
+            }
+            collect();
+        }
+    }
+
+    #[test]
+    fn zeroed_and_resized_blocks_keep_their_promise() {
+        for size in SIZES {
+            let at = calloc(1, size);
+            let bytes = unsafe { core::slice::from_raw_parts_mut(at, size) };
+            assert!(bytes.iter().all(|&byte| byte == 0));
+            bytes.fill(0x3D);
+            let mut at = at;
+            // Growing, shrinking and growing again; the first third is never cut.
+            for to in [size + 1, size * 2, size / 3, size] {
+                at = unsafe { realloc(at, to) };
+                assert!(!at.is_null());
+                let bytes = unsafe { core::slice::from_raw_parts(at, size / 3) };
+                assert!(bytes.iter().all(|&byte| byte == 0x3D));
+            }
+            unsafe { free(at) };
+        }
+    }
+
+    #[test]
+    fn alignment_is_met_in_every_tier() {
+        for shift in [0, 3, 4, 5, 8, 12, 16, 18] {
+            let align = 1 << shift;
+            for size in [1, 100, 3000, 100_000] {
+                let at = aligned_alloc(align, size);
+                assert_eq!(at.addr() % align, 0, "{size} at {align}");
+                unsafe { at.write_bytes(1, size) };
+                unsafe { free_sized_aligned(at, align, size) };
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_cross_threads_and_outlive_them() {
+        let rounds = if cfg!(miri) { 2 } else { 50 };
+        for round in 0..rounds {
+            let made: Vec<usize> = std::thread::spawn(move || {
+                (0..60)
+                    .map(|n| {
+                        let at = malloc(n * 13 + round);
+                        unsafe { at.write_bytes(n as u8, n * 13 + round) };
+                        at.expose_provenance()
+                    })
+                    .collect()
+            })
+            .join()
+            .unwrap();
+            for (n, address) in made.into_iter().enumerate() {
+                let at = core::ptr::with_exposed_provenance_mut::<u8>(address);
+                let bytes = unsafe { core::slice::from_raw_parts(at, n * 13 + round) };
+                assert!(bytes.iter().all(|&byte| byte == n as u8));
+                unsafe { free(at) };
+            }
+        }
+    }
+}
