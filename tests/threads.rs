@@ -77,12 +77,12 @@ fn a_ring_of_threads_passes_blocks_on() {
     const THREADS: usize = 6;
     let (senders, receivers): (Vec<_>, Vec<_>) =
         (0..THREADS).map(|_| mpsc::sync_channel::<(usize, Parcel)>(64)).unzip();
-    let passed = Arc::new(AtomicUsize::new(0));
+    let passed = AtomicUsize::new(0);
     let total = THREADS * rounds(5000);
     thread::scope(|scope| {
         for (me, receiver) in receivers.into_iter().enumerate() {
             let next = senders[(me + 1) % THREADS].clone();
-            let passed = Arc::clone(&passed);
+            let passed = &passed;
             scope.spawn(move || {
                 let mut random = Random::new(me as u64);
                 let mut made = 0;
@@ -298,11 +298,10 @@ fn many_threads_free_into_one_heap_while_it_ends_and_is_taken_over() {
     let _alone = alone();
     let before = in_program();
     let (send, receive) = mpsc::channel::<Parcel>();
-    let receive = Arc::new(std::sync::Mutex::new(receive));
-    let stop = Arc::new(AtomicBool::new(false));
+    let receive = &std::sync::Mutex::new(receive);
+    let stop = &AtomicBool::new(false);
     thread::scope(|scope| {
         for _ in 0..3 {
-            let receive = Arc::clone(&receive);
             scope.spawn(move || {
                 loop {
                     let parcel = receive.lock().expect("no panic").recv();
@@ -313,16 +312,13 @@ fn many_threads_free_into_one_heap_while_it_ends_and_is_taken_over() {
                 }
             });
         }
-        let trimmer = {
-            let stop = Arc::clone(&stop);
-            scope.spawn(move || {
-                // Purges parked heaps again and again, while remote frees come in.
-                while !stop.load(Ordering::Relaxed) {
-                    raw::trim(0);
-                    thread::yield_now();
-                }
-            })
-        };
+        let trimmer = scope.spawn(move || {
+            // Purges parked heaps again and again, while remote frees come in.
+            while !stop.load(Ordering::Relaxed) {
+                raw::trim(0);
+                thread::yield_now();
+            }
+        });
         for round in 0..rounds(200) {
             let send = send.clone();
             scope
