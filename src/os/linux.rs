@@ -27,14 +27,14 @@ pub(crate) fn no_memory() -> *mut u8 {
     ptr::null_mut()
 }
 
-fn map_raw(size: usize) -> Option<NonNull<u8>> {
+fn map_raw(size: usize, protection: c_int) -> Option<NonNull<u8>> {
     // SAFETY: an anonymous private mapping at an address of the kernel's choice touches no
     // existing memory.
     let at = keeping_errno(|| unsafe {
         libc::mmap(
             ptr::null_mut(),
             size,
-            libc::PROT_READ | libc::PROT_WRITE,
+            protection,
             libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
             -1,
             0,
@@ -43,16 +43,34 @@ fn map_raw(size: usize) -> Option<NonNull<u8>> {
     if at == libc::MAP_FAILED { None } else { NonNull::new(at.cast()) }
 }
 
+const WRITABLE: c_int = libc::PROT_READ | libc::PROT_WRITE;
+
 /// Maps `size` bytes (a multiple of the page size) at a multiple of `align` (a power of two).
 pub(crate) fn map(size: usize, align: usize) -> Option<NonNull<u8>> {
-    let first = map_raw(size)?;
+    map_aligned(size, align, WRITABLE)
+}
+
+/// Takes address space only, as `map` does: to be touched after `make_writable`. Until then it
+/// counts as no memory, not even where memory is locked or never overcommitted.
+pub(crate) fn reserve(size: usize, align: usize) -> Option<NonNull<u8>> {
+    map_aligned(size, align, libc::PROT_NONE)
+}
+
+/// Lets a part of a reservation be touched. False: the system refused, nothing has changed.
+pub(crate) fn make_writable(at: *mut u8, size: usize) -> bool {
+    // SAFETY: the caller owns the range, in which nothing lies yet.
+    keeping_errno(|| unsafe { libc::mprotect(at.cast(), size, WRITABLE) }) == 0
+}
+
+fn map_aligned(size: usize, align: usize, protection: c_int) -> Option<NonNull<u8>> {
+    let first = map_raw(size, protection)?;
     if first.as_ptr().addr() & (align - 1) == 0 {
         return Some(first);
     }
     // Not aligned by luck: map what surely holds an aligned part, and give back both ends.
     unmap(first.as_ptr(), size);
     let padded = size.checked_add(align)?;
-    let whole = map_raw(padded)?;
+    let whole = map_raw(padded, protection)?;
     let lead = whole.as_ptr().addr().wrapping_neg() & (align - 1);
     // SAFETY: lead < align, so the aligned part lies inside the padded mapping.
     let aligned = unsafe { whole.as_ptr().add(lead) };

@@ -5,6 +5,8 @@
 //! | function | promise |
 //! |---|---|
 //! | `map(size, align)` | fresh readable, writable, zeroed private memory, or `None`; never aborts |
+//! | `reserve(size, align)` | the same, but not to be touched yet and charged to nobody |
+//! | `make_writable(ptr, size)` | lets part of a reservation be touched; false changes nothing |
 //! | `unmap(ptr, size)` | gives back whole mappings or page-aligned parts of them |
 //! | `remap(ptr, old, new, move)` | grows or shrinks one mapping, contents kept; `None` changes nothing |
 //! | `discard(ptr, size)` | the pages read as zero afterwards and no longer count as resident |

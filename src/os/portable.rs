@@ -23,6 +23,16 @@ pub(crate) fn map(size: usize, align: usize) -> Option<NonNull<u8>> {
     NonNull::new(unsafe { System.alloc_zeroed(layout) })
 }
 
+/// Memory at once: there is nothing less here.
+pub(crate) fn reserve(size: usize, align: usize) -> Option<NonNull<u8>> {
+    map(size, align)
+}
+
+/// It is.
+pub(crate) fn make_writable(_at: *mut u8, _size: usize) -> bool {
+    true
+}
+
 /// Keeps the memory: the system allocator takes whole allocations only, and ours are given back in
 /// parts.
 pub(crate) fn unmap(_at: *mut u8, _size: usize) {}

@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod common;
+mod footprint;
 mod library;
 mod loading;
 mod programs;

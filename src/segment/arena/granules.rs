@@ -12,10 +12,16 @@ pub(super) const ARENA_GRANULES: usize = if cfg!(miri) { 128 } else { (1 << 30) 
 const WORDS: usize = ARENA_GRANULES / 64;
 const SUPERS: usize = ARENA_GRANULES / SUPERSLAB_GRANULES;
 
+/// Granules that become writable at a time: few system calls, and little to be locked or charged
+/// ahead of use.
+const STEP: usize = if cfg!(miri) { 16 } else { (16 << 20) / GRANULE };
+
 /// A reservation of address space. All zero is valid (and holds nothing).
 pub(super) struct Arena {
     pub(super) base: *mut u8,
     pub(super) granules: usize,
+    /// Granules below this one can be written; beyond lies address space only.
+    writable: usize,
     /// The descriptors of its SuperSlabs.
     pub(super) table: *mut super::SuperSlab,
     /// No granule below this word is free.
@@ -135,8 +141,27 @@ impl Arena {
         self.base.wrapping_add(granule * GRANULE)
     }
 
-    /// Marks a run used; returns whether it is all zero, and how many dirty granules it took over.
-    pub(super) fn claim(&mut self, start: usize, granules: usize, ask_huge: bool) -> usize {
+    /// Makes all granules below `end` writable. False: the system has no memory for them.
+    fn make_writable(&mut self, end: usize) -> bool {
+        if end <= self.writable {
+            return true;
+        }
+        let from = self.address(self.writable);
+        for stop in [end.next_multiple_of(STEP).min(self.granules), end] {
+            if os::make_writable(from, (stop - self.writable) * GRANULE) {
+                self.writable = stop;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Marks a run used; returns how many dirty granules it took over (0: it reads as zero).
+    /// `None`: the system has no memory for it, and nothing has changed.
+    pub(super) fn claim(&mut self, start: usize, granules: usize, ask_huge: bool) -> Option<usize> {
+        if !self.make_writable(start + granules) {
+            return None;
+        }
         if ask_huge {
             for superslab in
                 start / SUPERSLAB_GRANULES..=(start + granules - 1) / SUPERSLAB_GRANULES
@@ -160,7 +185,7 @@ impl Arena {
         {
             self.low_word += 1;
         }
-        taken
+        Some(taken)
     }
 
     pub(super) fn release(&mut self, start: usize, granules: usize, dirty_now: bool, now: u32) {

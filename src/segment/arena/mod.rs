@@ -86,6 +86,14 @@ pub(crate) struct Run {
     pub(crate) zeroed: bool,
 }
 
+/// Why there is no run.
+enum Refusal {
+    /// No arena has that many granules in a row: another one might.
+    NoRoom,
+    /// The system has no memory: another arena would not help.
+    NoMemory,
+}
+
 /// What the segment holds, in granules.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Usage {
@@ -112,12 +120,13 @@ impl Segment {
         None
     }
 
+    /// A run, and how many dirty granules it took over.
     fn find_and_claim(
         &mut self,
         granules: usize,
         align: usize,
         filling: Filling,
-    ) -> Option<(Run, usize)> {
+    ) -> Result<(Run, usize), Refusal> {
         let ask_huge = match HUGE_PAGES.load(Ordering::Relaxed) {
             0 => false,
             1 => {
@@ -128,16 +137,16 @@ impl Segment {
         };
         let natural = granules <= 16 && granules.is_power_of_two() && align <= granules;
         for index in 0..self.count {
-            let arena = self.arena_mut(index)?;
+            let Some(arena) = self.arena_mut(index) else { break };
             let found =
                 if natural { arena.find_small(granules) } else { arena.find(granules, align) };
             if let Some(start) = found {
-                let taken = arena.claim(start, granules, ask_huge);
-                let base = NonNull::new(arena.address(start))?;
-                return Some((Run { base, zeroed: taken == 0 }, taken));
+                let taken = arena.claim(start, granules, ask_huge).ok_or(Refusal::NoMemory)?;
+                let base = NonNull::new(arena.address(start)).ok_or(Refusal::NoMemory)?;
+                return Ok((Run { base, zeroed: taken == 0 }, taken));
             }
         }
-        None
+        Err(Refusal::NoRoom)
     }
 
     /// Adds an arena that holds at least `granules` granules.
@@ -258,10 +267,10 @@ pub(crate) fn return_empty() {
     }
 }
 
-/// Maps address space whose entries in the registry nobody else of ours uses. While a place is
+/// Reserves address space whose entries in the registry nobody else of ours uses. While a place is
 /// refused it stays mapped, so that the system must offer another.
 fn map_unshared(length: usize, tries: usize) -> Option<NonNull<u8>> {
-    let space = os::map(length, SUPERSLAB)?;
+    let space = os::reserve(length, SUPERSLAB)?;
     let base = space.as_ptr().addr();
     let taken = (0..length / SUPERSLAB).any(|at| registry::entry_taken(base + at * SUPERSLAB))
         || spans::aliases(base, length);
@@ -280,11 +289,12 @@ pub(crate) fn alloc_run(granules: usize, align: usize, filling: Filling) -> Opti
     }
     let mut segment = SEGMENT.lock();
     let found = match segment.find_and_claim(granules, align, filling) {
-        Some(found) => Some(found),
-        None if segment.grow(granules) => segment.find_and_claim(granules, align, filling),
-        None => None,
+        Err(Refusal::NoRoom) if segment.grow(granules) => {
+            segment.find_and_claim(granules, align, filling)
+        }
+        found => found,
     };
-    let (run, taken) = found?;
+    let (run, taken) = found.ok()?;
     segment.used += granules;
     segment.dirty -= taken;
     if filling == Filling::Dense {
@@ -304,7 +314,7 @@ pub(crate) unsafe fn grow_run(base: *mut u8, granules: usize, by: usize) -> bool
     if start + by > arena.granules || arena.next(start, true) < start + by {
         return false;
     }
-    let taken = arena.claim(start, by, false);
+    let Some(taken) = arena.claim(start, by, false) else { return false };
     segment.used += by;
     segment.dirty -= taken;
     true
