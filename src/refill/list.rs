@@ -46,6 +46,11 @@ impl ClassSlabs {
         }
     }
 
+    /// Whether some slab here is full.
+    pub(super) fn has_full(&self) -> bool {
+        !self.full.is_null()
+    }
+
     /// Whether no slab here has a free block.
     pub(super) fn is_dry(&self) -> bool {
         self.current.is_null() && self.partial.iter().all(|head| head.is_null())

@@ -11,7 +11,7 @@ use crate::class::{CLASSES, COUNT};
 use crate::segment::misuse;
 use crate::segment::registry;
 use crate::segment::slab::{Misuse, PendingStack, Slab};
-use core::ptr;
+use core::ptr::{self, NonNull};
 use list::ClassSlabs;
 
 /// All slabs that a heap owns, by class.
@@ -86,11 +86,17 @@ impl Bins {
             if got != 0 {
                 return got;
             }
-            match Slab::create(class, &raw const self.pending) {
+            match self.create(class) {
                 Some(slab) => self.of(class).current = slab.as_ptr(),
                 None => return 0,
             }
         }
+    }
+
+    /// A slab for a class that has no free block.
+    fn create(&mut self, class: usize) -> Option<NonNull<Slab>> {
+        let first = !self.of(class).has_full();
+        Slab::create(class, &raw const self.pending, first)
     }
 
     /// One block that was never handed out and reads as zero; null if the next refill would bring
@@ -99,7 +105,7 @@ impl Bins {
         let of = self.of(class);
         if of.is_dry()
             && self.drain_pending() == 0
-            && let Some(slab) = Slab::create(class, &raw const self.pending)
+            && let Some(slab) = self.create(class)
         {
             self.of(class).current = slab.as_ptr();
         }

@@ -84,6 +84,8 @@ pub(crate) struct Run {
     pub(crate) base: NonNull<u8>,
     /// Whether every byte reads as zero.
     pub(crate) zeroed: bool,
+    /// As it was asked for; to be said again when the run is released.
+    pub(crate) filling: Filling,
 }
 
 /// Why there is no run.
@@ -143,7 +145,7 @@ impl Segment {
             if let Some(start) = found {
                 let taken = arena.claim(start, granules, ask_huge).ok_or(Refusal::NoMemory)?;
                 let base = NonNull::new(arena.address(start)).ok_or(Refusal::NoMemory)?;
-                return Ok((Run { base, zeroed: taken == 0 }, taken));
+                return Ok((Run { base, zeroed: taken == 0, filling }, taken));
             }
         }
         Err(Refusal::NoRoom)

@@ -83,6 +83,8 @@ pub(crate) struct Slab {
     has_discarded: Cell<bool>,
     /// Whether the run read as zero when it was made: beyond the carve limit it still does.
     fresh: bool,
+    /// How the run was asked for.
+    filling: Filling,
     /// Blocks have come home since pages were last looked for.
     pub(crate) freed_since_purge: Cell<bool>,
     /// Granules in the run.
@@ -98,9 +100,11 @@ pub(crate) struct Slab {
     // The local bitmap and then the remote bitmap follow, `words()` words each.
 }
 
-/// How a run of this class is filled: slabs of one granule hold small blocks.
-const fn filling(class: &Class) -> Filling {
-    if class.granules == 1 { Filling::Dense } else { Filling::Sparse }
+/// How a run of this class is filled: slabs of one granule hold small blocks. A heap's first slab of
+/// a class may stay almost empty, and in a program of many threads most do; one that follows a full
+/// one is filled.
+const fn filling(class: &Class, first: bool) -> Filling {
+    if class.granules == 1 && !first { Filling::Dense } else { Filling::Sparse }
 }
 
 impl Slab {
@@ -115,13 +119,18 @@ impl Slab {
         unsafe { CLASSES.get_unchecked(self.class as usize) }
     }
 
-    /// A new slab of `class` owned by `owner`, published. `None`: out of memory.
-    pub(crate) fn create(class: usize, owner: *const PendingStack) -> Option<NonNull<Slab>> {
+    /// A new slab of `class` owned by `owner`, published; `first`: its owner has no full one of that
+    /// class. `None`: out of memory.
+    pub(crate) fn create(
+        class: usize,
+        owner: *const PendingStack,
+        first: bool,
+    ) -> Option<NonNull<Slab>> {
         let info = CLASSES.get(class)?;
         let granules = info.granules as usize;
         let bytes = Slab::bytes_with_bitmaps(info.words());
         let storage = meta::alloc(bytes, true)?;
-        let Some(run) = arena::alloc_run(granules, granules, filling(info)) else {
+        let Some(run) = arena::alloc_run(granules, granules, filling(info, first)) else {
             // SAFETY: just allocated with this size.
             unsafe { meta::free(storage, bytes) };
             return None;
@@ -168,6 +177,7 @@ impl Slab {
                 place: Cell::new(Place::Current),
                 has_discarded: Cell::new(false),
                 fresh: run.zeroed,
+                filling: run.filling,
                 freed_since_purge: Cell::new(false),
                 granules: Cell::new(granules as u32),
                 bytes: Cell::new(bytes),
@@ -190,7 +200,7 @@ impl Slab {
         let slab_ref = unsafe { &*slab };
         let (base, info) = (slab_ref.base, slab_ref.info());
         let (granules, touched) = (slab_ref.granules.get() as usize, slab_ref.touched_granules());
-        let (words, filling) = (info.words(), filling(info));
+        let (words, filling) = (info.words(), slab_ref.filling);
         registry::retract_run(base, granules);
         let dirty =
             !(DISCARD_AT_ONCE.load(Ordering::Relaxed) && os::discard(base, touched * GRANULE));
@@ -389,7 +399,7 @@ mod tests {
     /// A slab that no heap owns.
     pub(super) fn slab_of(class: usize) -> NonNull<Slab> {
         static OWNER: PendingStack = PendingStack::new();
-        Slab::create(class, &OWNER).unwrap()
+        Slab::create(class, &OWNER, true).unwrap()
     }
 
     #[test]
