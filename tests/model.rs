@@ -116,7 +116,7 @@ fn threads_with_a_model_each_do_not_meet() {
     let _alone = alone();
     let before = walk().user();
     std::thread::scope(|scope| {
-        for seed in 0..4 {
+        let threads = [0, 1, 2, 3].map(|seed| {
             scope.spawn(move || {
                 let mut random = Random::new(100 + seed);
                 let mut model = Model::new();
@@ -125,7 +125,10 @@ fn threads_with_a_model_each_do_not_meet() {
                     model.apply(call);
                 }
                 model.check_all();
-            });
+            })
+        });
+        for thread in threads {
+            thread.join().expect("a thread");
         }
     });
     assert_eq!(walk().user(), before, "every model freed its blocks at its end");

@@ -49,6 +49,14 @@ impl Parcel {
     }
 }
 
+/// Joins each: the end of a scope comes before its threads have left their heaps, and in code that
+/// no sanitizer sees.
+fn join_all(threads: Vec<thread::ScopedJoinHandle<'_, ()>>) {
+    for thread in threads {
+        thread.join().expect("a thread");
+    }
+}
+
 fn in_program() -> usize {
     walk().user()
 }
@@ -80,10 +88,11 @@ fn a_ring_of_threads_passes_blocks_on() {
     let passed = AtomicUsize::new(0);
     let total = THREADS * rounds(5000);
     thread::scope(|scope| {
+        let mut threads = Vec::new();
         for (me, receiver) in receivers.into_iter().enumerate() {
             let next = senders[(me + 1) % THREADS].clone();
             let passed = &passed;
-            scope.spawn(move || {
+            threads.push(scope.spawn(move || {
                 let mut random = Random::new(me as u64);
                 let mut made = 0;
                 let mut gone = 0;
@@ -136,9 +145,10 @@ fn a_ring_of_threads_passes_blocks_on() {
                 {
                     parcel.free();
                 }
-            });
+            }));
         }
         drop(senders);
+        join_all(threads);
     });
     raw::collect();
     assert_eq!(in_program(), before, "every parcel was freed");
@@ -235,7 +245,7 @@ fn what_consumers_free_comes_back_to_the_producer() {
     thread::scope(|scope| {
         let (send, receive) = mpsc::sync_channel::<Vec<Parcel>>(4);
         let (back, done) = mpsc::channel::<()>();
-        scope.spawn(move || {
+        let consumer = scope.spawn(move || {
             for parcels in receive {
                 parcels.into_iter().for_each(Parcel::free);
                 back.send(()).expect("the producer waits");
@@ -255,6 +265,8 @@ fn what_consumers_free_comes_back_to_the_producer() {
             carved.push(walk().carved);
             bytes.push(hakmem::stats().in_use_bytes);
         }
+        drop(send);
+        consumer.join().expect("the consumer");
     });
     if carved.len() > 20 {
         let early = *bytes[5..15].iter().max().expect("rounds");
@@ -301,8 +313,9 @@ fn many_threads_free_into_one_heap_while_it_ends_and_is_taken_over() {
     let receive = &std::sync::Mutex::new(receive);
     let stop = &AtomicBool::new(false);
     thread::scope(|scope| {
+        let mut threads = Vec::new();
         for _ in 0..3 {
-            scope.spawn(move || {
+            threads.push(scope.spawn(move || {
                 loop {
                     let parcel = receive.lock().expect("no panic").recv();
                     match parcel {
@@ -310,7 +323,7 @@ fn many_threads_free_into_one_heap_while_it_ends_and_is_taken_over() {
                         Err(_) => return,
                     }
                 }
-            });
+            }));
         }
         let trimmer = scope.spawn(move || {
             // Purges parked heaps again and again, while remote frees come in.
@@ -335,6 +348,7 @@ fn many_threads_free_into_one_heap_while_it_ends_and_is_taken_over() {
         drop(send);
         stop.store(true, Ordering::Relaxed);
         trimmer.join().expect("the trimmer");
+        join_all(threads);
     });
     raw::collect();
     assert_eq!(in_program(), before);

@@ -457,7 +457,7 @@ mod tests {
         let (send, receive) = std::sync::mpsc::channel::<Vec<usize>>();
         let receive = std::sync::Mutex::new(receive);
         std::thread::scope(|scope| {
-            for _ in 0..2 {
+            let threads = [(); 2].map(|()| {
                 scope.spawn(|| {
                     let mine = bins();
                     loop {
@@ -466,13 +466,16 @@ mod tests {
                             batch.into_iter().map(ptr::with_exposed_provenance_mut).collect();
                         give(mine, class, &blocks);
                     }
-                });
-            }
+                })
+            });
             for _ in 0..rounds {
                 let blocks = take(owner, class, 64);
                 send.send(blocks.iter().map(|block| block.expose_provenance()).collect()).unwrap();
             }
             drop(send);
+            for thread in threads {
+                thread.join().unwrap();
+            }
         });
         owner.sweep(false);
         assert!(owner.of(class).is_dry(), "every block came home");
