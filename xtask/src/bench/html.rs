@@ -44,7 +44,7 @@ pub fn page(results: &Results) -> Result<String> {
             Metric::Time => "time",
             Metric::Final => "final-memory",
             Metric::Peak => "peak-memory",
-            Metric::Instructions | Metric::Faults => "",
+            Metric::Processor | Metric::Instructions | Metric::Faults => "",
         };
         for (_, svg) in figures.iter().filter(|(found, _)| *found == name) {
             writeln!(page, "{svg}")?;
