@@ -121,11 +121,7 @@ impl Job {
         if about.is_empty() {
             bail!("{}: expected a comment on what the job does", script.display());
         }
-        Ok(Job {
-            name: name.to_owned(),
-            about,
-            script,
-        })
+        Ok(Job { name: name.to_owned(), about, script })
     }
 
     fn run(&self, position: &str, quiet: bool) -> Result<Outcome> {
@@ -163,7 +159,12 @@ impl Job {
             (_, true) => "passed",
             _ => "FAILED",
         };
-        let words = format!("{} {result} ({}), {:.0} s", self.name, ended.words(), ended.took.as_secs_f64());
+        let words = format!(
+            "{} {result} ({}), {:.0} s",
+            self.name,
+            ended.words(),
+            ended.took.as_secs_f64()
+        );
         term::step("Ended", words);
         Ok(Outcome {
             name: self.name.clone(),
@@ -209,7 +210,8 @@ mod tests {
 
     #[test]
     fn a_job_counts_what_its_script_says() {
-        let cargo = "echo 'test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out'";
+        let cargo =
+            "echo 'test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out'";
         for (script, result, counts) in [
             ("true".to_owned(), "passed", (1, 0, 0)),
             ("false".to_owned(), "FAILED", (0, 1, 0)),

@@ -112,10 +112,10 @@ fn missing(tool: Tool) -> Option<&'static str> {
 /// `cargo` of the nightly toolchain, by way of rustup: the cargo that runs us is another one.
 fn nightly() -> Command {
     let mut rustup = Command::new("rustup");
-    rustup
-        .args(["run", "nightly", "cargo"])
-        .current_dir(paths::root());
-    for name in ["RUSTUP_TOOLCHAIN", "CARGO", "RUSTC", "RUSTDOC", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS"] {
+    rustup.args(["run", "nightly", "cargo"]).current_dir(paths::root());
+    for name in
+        ["RUSTUP_TOOLCHAIN", "CARGO", "RUSTC", "RUSTDOC", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS"]
+    {
         rustup.env_remove(name);
     }
     rustup
@@ -164,11 +164,7 @@ mod tests {
     #[test]
     fn each_tool_has_its_own_folder_and_flags() {
         for (tool, word) in [(Tool::Address, "address"), (Tool::Thread, "thread")] {
-            let args = Args {
-                tool,
-                filter: Some("fork".to_owned()),
-                all_gates: false,
-            };
+            let args = Args { tool, filter: Some("fork".to_owned()), all_gates: false };
             let shown = command::show(&invocation(&args).unwrap());
             assert!(shown.starts_with("rustup run nightly cargo test"), "{shown}");
             assert!(shown.contains(" fork"), "{shown}");

@@ -70,8 +70,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             faults: stale(&present, &page),
         });
     } else if present != page {
-        std::fs::write(&path, &page)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        std::fs::write(&path, &page).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let failed = checks.iter().filter(|check| !check.faults.is_empty()).count();
     if args.json {
@@ -92,12 +91,7 @@ pub fn every_feature(registry: &Registry) -> Vec<String> {
     let covered: Vec<_> = features.iter().flat_map(|name| union(registry, name)).collect();
     let conflicting = |gate: &&String| !registry.gates[*gate].more.contains_key("conflicts");
     features.extend(
-        registry
-            .gates
-            .keys()
-            .filter(|gate| !covered.contains(gate))
-            .filter(conflicting)
-            .cloned(),
+        registry.gates.keys().filter(|gate| !covered.contains(gate)).filter(conflicting).cloned(),
     );
     features
 }
@@ -191,10 +185,8 @@ mod tests {
     #[test]
     fn every_gate_is_turned_on_by_every_feature() {
         let registry = Registry::read().unwrap();
-        let on: Vec<String> = every_feature(&registry)
-            .iter()
-            .flat_map(|feature| union(&registry, feature))
-            .collect();
+        let on: Vec<String> =
+            every_feature(&registry).iter().flat_map(|feature| union(&registry, feature)).collect();
         for gate in registry.gates.values() {
             let excused = gate.more.contains_key("conflicts");
             assert!(excused || on.contains(&gate.name), "{}", gate.name);

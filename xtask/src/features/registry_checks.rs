@@ -14,10 +14,7 @@ const MORE: [&str; 2] = ["conflicts", "note"];
 /// a layer that declares a conflict.
 const UMBRELLAS: [(&str, &[Kind]); 3] = [
     ("telemetry", &[Kind::Telemetry]),
-    (
-        "research",
-        &[Kind::Telemetry, Kind::Diagnostic, Kind::Policy],
-    ),
+    ("research", &[Kind::Telemetry, Kind::Diagnostic, Kind::Policy]),
     ("layers", &[Kind::Layer]),
 ];
 
@@ -29,11 +26,7 @@ pub fn values(registry: &Registry) -> Vec<String> {
             faults.push(format!("[package.metadata.hakmem.{}]: {what}", gate.name));
         };
         if !PATHS.contains(&gate.path.as_str()) {
-            say(format!(
-                "path is `{}`; expected one of {}",
-                gate.path,
-                PATHS.join(", ")
-            ));
+            say(format!("path is `{}`; expected one of {}", gate.path, PATHS.join(", ")));
         }
         if gate.counts.trim().is_empty() {
             say("`counts` is missing; expected a sentence on what the gate counts or does".into());
@@ -76,7 +69,9 @@ pub fn umbrellas(registry: &Registry) -> Vec<String> {
         };
         for member in &umbrella.members {
             if !registry.gates.contains_key(member) && !registry.umbrellas.contains_key(member) {
-                say(format!("`{member}` is neither a gate nor an umbrella; expected a plain union"));
+                say(format!(
+                    "`{member}` is neither a gate nor an umbrella; expected a plain union"
+                ));
             }
         }
         let inside = union(registry, &umbrella.name);
@@ -119,11 +114,7 @@ pub fn union(registry: &Registry, feature: &str) -> BTreeSet<String> {
 /// The gates that a gate declares not to work with.
 fn conflicts(gate: &Gate) -> Vec<String> {
     let listed = gate.more.get("conflicts").and_then(|value| value.as_array());
-    listed
-        .into_iter()
-        .flatten()
-        .filter_map(|name| name.as_str().map(str::to_owned))
-        .collect()
+    listed.into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
 }
 
 #[cfg(test)]
@@ -178,7 +169,12 @@ mod tests {
         let gates = || {
             let mut layer = gate("l", Kind::Layer);
             layer.more.insert("conflicts".to_owned(), serde_json::json!(["m"]));
-            vec![gate("t", Kind::Telemetry), gate("d", Kind::Diagnostic), layer, gate("m", Kind::Layer)]
+            vec![
+                gate("t", Kind::Telemetry),
+                gate("d", Kind::Diagnostic),
+                layer,
+                gate("m", Kind::Layer),
+            ]
         };
         let good = registry(
             gates(),

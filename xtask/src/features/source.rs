@@ -38,13 +38,8 @@ impl Source {
 
     /// Reads one file's text.
     pub fn parse(path: &Path, text: &str) -> Result<Source> {
-        let tokens = text
-            .parse()
-            .map_err(|error| anyhow!("{}: {error}", path.display()))?;
-        Ok(Source {
-            path: path.to_owned(),
-            tokens,
-        })
+        let tokens = text.parse().map_err(|error| anyhow!("{}: {error}", path.display()))?;
+        Ok(Source { path: path.to_owned(), tokens })
     }
 
     /// The folder of `src/` that the file belongs to (`os` for `os/linux.rs`), or the file's own
@@ -58,11 +53,7 @@ impl Source {
     pub fn depth(&self) -> usize {
         let components = self.path.iter().count();
         let name = self.path.file_name().unwrap_or_default();
-        if name == "mod.rs" || name == "lib.rs" {
-            components - 1
-        } else {
-            components
-        }
+        if name == "mod.rs" || name == "lib.rs" { components - 1 } else { components }
     }
 }
 

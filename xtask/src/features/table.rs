@@ -8,13 +8,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// The kinds, in the order of the table.
-pub const KINDS: [Kind; 5] = [
-    Kind::Telemetry,
-    Kind::Diagnostic,
-    Kind::Layer,
-    Kind::Policy,
-    Kind::Hardening,
-];
+pub const KINDS: [Kind; 5] =
+    [Kind::Telemetry, Kind::Diagnostic, Kind::Layer, Kind::Policy, Kind::Hardening];
 
 /// The last verdict that `cargo xtask ab --record` wrote for a gate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,9 +29,7 @@ impl Verdict {
         }
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("cannot read {}", path.display()))?;
-        Verdict::parse(&text)
-            .with_context(|| format!("in {}", path.display()))
-            .map(Some)
+        Verdict::parse(&text).with_context(|| format!("in {}", path.display())).map(Some)
     }
 
     fn parse(text: &str) -> Result<Verdict> {
@@ -62,11 +55,7 @@ pub fn page(registry: &Registry) -> Result<String> {
          means that compiling it out is faster.\n",
     );
     for kind in KINDS {
-        let gates: Vec<&Gate> = registry
-            .gates
-            .values()
-            .filter(|gate| gate.kind == kind)
-            .collect();
+        let gates: Vec<&Gate> = registry.gates.values().filter(|gate| gate.kind == kind).collect();
         if gates.is_empty() {
             continue;
         }
@@ -102,7 +91,9 @@ pub fn page(registry: &Registry) -> Result<String> {
             );
         }
     }
-    page.push_str("\n## Umbrellas\n\nPlain unions of other features.\n\n| umbrella | turns on |\n|---|---|\n");
+    page.push_str(
+        "\n## Umbrellas\n\nPlain unions of other features.\n\n| umbrella | turns on |\n|---|---|\n",
+    );
     for umbrella in registry.umbrellas.values() {
         let members: Vec<String> = umbrella.members.iter().map(|m| format!("`{m}`")).collect();
         let _ = writeln!(page, "| `{}` | {} |", umbrella.name, members.join(", "));
@@ -145,7 +136,8 @@ mod tests {
 
     #[test]
     fn a_record_is_read() {
-        let text = r#"{"schema": 1, "verdict": "GO", "date": "2026-01-02", "interval": [0.6, 0.9]}"#;
+        let text =
+            r#"{"schema": 1, "verdict": "GO", "date": "2026-01-02", "interval": [0.6, 0.9]}"#;
         let verdict = Verdict::parse(text).unwrap();
         assert_eq!((verdict.verdict.as_str(), verdict.date.as_str()), ("GO", "2026-01-02"));
         assert!(Verdict::parse("{}").is_err());

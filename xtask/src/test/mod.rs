@@ -141,20 +141,11 @@ fn suites(registry: &Registry) -> Vec<Suite> {
             &["--package", PACKAGE, "--lib", "--tests", "--features", gate],
         ));
     }
-    let every: Vec<String> = every_feature(registry)
-        .iter()
-        .map(|feature| format!("{PACKAGE}/{feature}"))
-        .collect();
+    let every: Vec<String> =
+        every_feature(registry).iter().map(|feature| format!("{PACKAGE}/{feature}")).collect();
     suites.push(suite(
         "all gates".into(),
-        &[
-            "--package",
-            PACKAGE,
-            "--package",
-            "hakmem-preload",
-            "--features",
-            &every.join(","),
-        ],
+        &["--package", PACKAGE, "--package", "hakmem-preload", "--features", &every.join(",")],
     ));
     suites
 }
@@ -211,12 +202,7 @@ fn run_cargo(
         let what = format!("`{shown}`: {}; all of its output: {}", ended.words(), path.display());
         term::error(&anyhow::anyhow!(what));
     }
-    Ok(Outcome {
-        name: name.to_owned(),
-        tally,
-        seconds: ended.took.as_secs_f64(),
-        failures,
-    })
+    Ok(Outcome { name: name.to_owned(), tally, seconds: ended.took.as_secs_f64(), failures })
 }
 
 fn real_programs(args: &Args, position: &str) -> Result<Outcome> {

@@ -66,11 +66,7 @@ impl Group {
             .with_context(|| format!("cannot start `{}`", command::show(&command)))?;
         let id = i32::try_from(child.id()).context("process id")?;
         RUNNING.store(id, Ordering::SeqCst);
-        Ok(Group {
-            child,
-            id,
-            started: Instant::now(),
-        })
+        Ok(Group { child, id, started: Instant::now() })
     }
 
     /// Waits until the first process ends or `limit` has passed, then ends the rest of the group.
@@ -139,10 +135,11 @@ mod tests {
     #[test]
     fn lines_of_both_streams_arrive_and_the_code_is_kept() {
         let mut lines = Vec::new();
-        let ended = stream(sh("echo a; echo b >&2; printf c; exit 3"), Duration::from_secs(20), |line| {
-            lines.push(line.to_owned());
-        })
-        .unwrap();
+        let ended =
+            stream(sh("echo a; echo b >&2; printf c; exit 3"), Duration::from_secs(20), |line| {
+                lines.push(line.to_owned());
+            })
+            .unwrap();
         assert_eq!(lines, ["a", "b", "c"]);
         assert_eq!(ended.code(), Some(3));
         assert!(!ended.success());

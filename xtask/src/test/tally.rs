@@ -19,23 +19,11 @@ pub struct Tally {
 
 impl Tally {
     /// One test that passed.
-    pub const PASSED: Tally = Tally {
-        passed: 1,
-        failed: 0,
-        skipped: 0,
-    };
+    pub const PASSED: Tally = Tally { passed: 1, failed: 0, skipped: 0 };
     /// One test that failed.
-    pub const FAILED: Tally = Tally {
-        passed: 0,
-        failed: 1,
-        skipped: 0,
-    };
+    pub const FAILED: Tally = Tally { passed: 0, failed: 1, skipped: 0 };
     /// One test that was skipped.
-    pub const SKIPPED: Tally = Tally {
-        passed: 0,
-        failed: 0,
-        skipped: 1,
-    };
+    pub const SKIPPED: Tally = Tally { passed: 0, failed: 0, skipped: 1 };
 
     /// True where nothing failed and something ran: a run without a test proves nothing.
     pub fn good(self) -> bool {
@@ -116,15 +104,7 @@ mod tests {
 
     #[test]
     fn own_closing_lines_come_back() {
-        for tally in [
-            Tally::PASSED,
-            Tally::FAILED,
-            Tally {
-                passed: 9,
-                failed: 0,
-                skipped: 4,
-            },
-        ] {
+        for tally in [Tally::PASSED, Tally::FAILED, Tally { passed: 9, failed: 0, skipped: 4 }] {
             assert_eq!(Tally::from_line(&tally.line()), Some(tally));
         }
         assert_eq!(Tally::from_line("3 passed"), None);
