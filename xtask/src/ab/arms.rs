@@ -40,6 +40,23 @@ struct Unit {
     profile: String,
 }
 
+/// Gives every crate of the workspace the same `-C metadata` in both arms. Cargo derives it from the
+/// features, and rustc derives the names of symbols from it: other names are another order in the
+/// optimiser, and so other code from the same source. Each arm has its own folder, so that nothing
+/// collides.
+const SAME_METADATA: &str = r#"#!/bin/sh
+rustc=$1
+shift
+for word do
+    shift
+    case $word in
+        metadata=* | -Cmetadata=*) word=${word%%=*}=experiment ;;
+    esac
+    set -- "$@" "$word"
+done
+exec "$rustc" "$@"
+"#;
+
 /// Where experiments live.
 pub fn folder() -> PathBuf {
     paths::target().join("ab")
@@ -162,6 +179,7 @@ fn compile(folder: &Path, features: &[String]) -> Result<(BTreeMap<String, Unit>
         cargo.arg("--features").arg(format!("{PACKAGE}/{feature}"));
     }
     cargo.args(["--", "--print=link-args", "-Csave-temps"]);
+    cargo.env("RUSTC_WORKSPACE_WRAPPER", wrapper()?);
     let output = command::output(&mut cargo)?;
     let (mut units, mut linker) = (BTreeMap::new(), None);
     for message in Message::parse_stream(&*output.stdout) {
@@ -177,6 +195,21 @@ fn compile(folder: &Path, features: &[String]) -> Result<(BTreeMap<String, Unit>
     Ok((units, linker))
 }
 
+/// The wrapper script around rustc, written where it is missing.
+fn wrapper() -> Result<PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    let path = folder().join("rustc-same-metadata");
+    // Cargo looks at its time of change: written only once.
+    if std::fs::read_to_string(&path).ok().as_deref() != Some(SAME_METADATA) {
+        let write = || -> std::io::Result<()> {
+            std::fs::write(&path, SAME_METADATA)?;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
+        };
+        write().with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(path)
+}
+
 fn unit(artifact: &Artifact) -> (String, Unit) {
     let package = artifact.package_id.repr.rsplit(['/', '#']).next().unwrap_or_default();
     let (name, kinds) = (&artifact.target.name, &artifact.target.kind);
@@ -190,4 +223,23 @@ fn unit(artifact: &Artifact) -> (String, Unit) {
         profile.opt_level, profile.debug_assertions, profile.overflow_checks, profile.test
     );
     (key, Unit { features: artifact.features.iter().cloned().collect(), profile })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn the_wrapper_replaces_the_metadata_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("wrapper");
+        std::fs::write(&script, SAME_METADATA).unwrap();
+        let mut wrapped = Command::new("sh");
+        wrapped.arg(script).arg("printf").arg("[%s]");
+        wrapped.args(["-C", "metadata=0123", "--cfg", "feature=\"a b\"", "-Cmetadata=45", "", "*"]);
+        let expected =
+            "[-C][metadata=experiment][--cfg][feature=\"a b\"][-Cmetadata=experiment][][*]";
+        assert_eq!(command::stdout(&mut wrapped).unwrap(), expected);
+    }
 }

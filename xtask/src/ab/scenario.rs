@@ -91,7 +91,7 @@ pub fn select(all: &[Scenario], names: &[String]) -> Result<Vec<Scenario>> {
             let near = registry::nearest(name, known())
                 .map_or(String::new(), |near| format!("; did you mean `{near}`?"));
             bail!(
-                "no scenario `{name}`{near} The scenarios are: {}",
+                "no scenario `{name}`{near} (there are: {})",
                 known().collect::<Vec<_>>().join(", ")
             )
         })
