@@ -12,14 +12,33 @@
 
 use crate::class::{self, MID_MAX, TINY_MAX};
 use crate::cold;
+use crate::frontend::magazine::UnifiedCache;
 use crate::segment::registry;
+use crate::telemetry::tally::Tally;
 use crate::thread::{heap::Heap, tls};
 
+/// The thread's heap: a pointer, since no reference to it may live while a cold path changes it.
+#[derive(Clone, Copy)]
+struct Here(*const Heap);
+
+impl Here {
+    #[inline(always)]
+    fn cache(self) -> &'static UnifiedCache {
+        // SAFETY: the pointer is a sentinel or this thread's heap; both live for ever, and what is
+        // returned is used up before anything else is called.
+        unsafe { &(*self.0).cache }
+    }
+
+    #[inline(always)]
+    fn tally(self) -> &'static Tally {
+        // SAFETY: as above; all of it is atomics.
+        unsafe { &(*self.0).tally }
+    }
+}
+
 #[inline(always)]
-fn heap() -> &'static Heap {
-    // SAFETY: the pointer is a sentinel or this thread's heap; both live for ever, and only shared
-    // references to the parts used here exist while the fast path runs.
-    unsafe { &*tls::heap() }
+fn heap() -> Here {
+    Here(tls::heap())
 }
 
 /// A block of at least `size` bytes. Null and `ENOMEM` if there is no memory.
@@ -29,7 +48,7 @@ pub(crate) fn malloc(size: usize) -> *mut u8 {
         return malloc_mid(size);
     }
     let heap = heap();
-    let class = heap.cache.tiny_class(size);
+    let class = heap.cache().tiny_class(size);
     pop(heap, class)
 }
 
@@ -39,7 +58,7 @@ pub(crate) fn malloc_at_hand(size: usize) -> *mut u8 {
     if size > TINY_MAX {
         return core::ptr::null_mut();
     }
-    class_at_hand(heap().cache.tiny_class(size))
+    class_at_hand(heap().cache().tiny_class(size))
 }
 
 /// The mid tier; what is larger goes on from here.
@@ -52,12 +71,12 @@ fn malloc_mid(size: usize) -> *mut u8 {
 }
 
 #[inline(always)]
-fn pop(heap: &Heap, class: usize) -> *mut u8 {
-    let block = heap.cache.pop(class);
+fn pop(heap: Here, class: usize) -> *mut u8 {
+    let block = heap.cache().pop(class);
     if block.is_null() {
         return cold::refill(class);
     }
-    heap.tally.hit(class);
+    heap.tally().hit(class);
     block
 }
 
@@ -65,9 +84,9 @@ fn pop(heap: &Heap, class: usize) -> *mut u8 {
 #[inline(always)]
 pub(crate) fn class_at_hand(class: usize) -> *mut u8 {
     let heap = heap();
-    let block = heap.cache.pop(class);
+    let block = heap.cache().pop(class);
     if !block.is_null() {
-        heap.tally.hit(class);
+        heap.tally().hit(class);
     }
     block
 }
@@ -109,7 +128,7 @@ pub(crate) unsafe fn free_sized(block: *mut u8, size: usize) {
         return unsafe { free_sized_mid(block, size) };
     }
     let heap = heap();
-    push(heap, heap.cache.tiny_class(size), block);
+    push(heap, heap.cache().tiny_class(size), block);
 }
 
 /// # Safety
@@ -121,9 +140,9 @@ unsafe fn free_sized_mid(block: *mut u8, size: usize) {
 }
 
 #[inline(always)]
-fn push(heap: &Heap, class: usize, block: *mut u8) {
-    if !heap.cache.push(class, block) {
+fn push(heap: Here, class: usize, block: *mut u8) {
+    if !heap.cache().push(class, block) {
         return cold::overflow(block, class);
     }
-    heap.tally.freed(class);
+    heap.tally().freed(class);
 }

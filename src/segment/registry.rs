@@ -19,7 +19,8 @@ use crate::base::sync::{AtomicPtr, AtomicU8, Ordering};
 use crate::class::GRANULE;
 use core::ptr;
 
-const WINDOW_SHIFT: u32 = 40;
+// An interpreter keeps a record for every byte; its addresses are small.
+const WINDOW_SHIFT: u32 = if cfg!(miri) { 32 } else { 40 };
 /// Addresses that differ by a multiple of this share an entry.
 pub(crate) const WINDOW: usize = 1 << WINDOW_SHIFT;
 const GRANULE_SHIFT: u32 = GRANULE.ilog2();
