@@ -136,6 +136,11 @@ impl Judge {
         Judge { calls: vec![None; scenarios], expected_slow, resamples: bootstrap::RESAMPLES }
     }
 
+    /// What has been called so far, scenario by scenario.
+    pub fn calls(&self) -> &[Option<Call>] {
+        &self.calls
+    }
+
     /// One look at all scenarios, spending `alpha`. `None` with too few layouts.
     pub fn look(
         &mut self,

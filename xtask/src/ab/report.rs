@@ -224,6 +224,9 @@ fn evidence(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
         let all: u64 = evidence.functions.iter().map(|(_, executed)| executed).sum();
         for (name, executed) in evidence.functions.iter().take(3) {
             let share = *executed as f64 * 100.0 / all.max(1) as f64;
+            if share < 1.0 {
+                break;
+            }
             writeln!(text, "  {share:.0} % of that in {}", shortened(name, 80))?;
         }
     }

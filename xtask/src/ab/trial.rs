@@ -100,9 +100,14 @@ impl Trial<'_> {
             }
             let last = at + 1 == LOOKS.len() || end != End::Decided;
             let samples: Vec<_> = timed.iter().map(|timed| timed.samples(self.removal)).collect();
-            let Some(judged) = judge.look(&samples, *alpha, &mut resampling) else {
+            let before = judge.calls().to_vec();
+            let Some(mut judged) = judge.look(&samples, *alpha, &mut resampling) else {
                 return Ok((Verdict::Inconclusive, end, company));
             };
+            if end == End::Interrupted {
+                // Not a declared look: it may show, not call.
+                judged.iter_mut().zip(before).for_each(|(judged, call)| judged.call = call);
+            }
             for (timed, judged) in timed.iter_mut().zip(&judged) {
                 timed.judged = Some(judged.clone());
                 let effect = &judged.effect;
