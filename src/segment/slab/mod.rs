@@ -404,7 +404,8 @@ mod tests {
 
     #[test]
     fn blocks_are_distinct_and_come_back() {
-        for class in [1, 2, 7, 20, 33, 40, 97] {
+        let classes: &[usize] = if cfg!(miri) { &[33, 40, 97] } else { &[1, 2, 7, 20, 33, 40, 97] };
+        for &class in classes {
             let slab_ptr = slab_of(class);
             let slab = unsafe { slab_ptr.as_ref() };
             let capacity = slab.info().capacity as usize;
