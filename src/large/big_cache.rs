@@ -1,7 +1,7 @@
 //! BigCache: freed large blocks, kept for the next request of their size.
 //!
-//! Two levels: a few slots per thread (no lock, runs and mappings), then shared shards by size for
-//! mappings only. Bounded in bytes (`BYTES`; 0 switches the cache off), in entries, and in age
+//! Two levels: slots per thread (no lock; runs by length in `run_slots`, a few mappings here), then
+//! shared shards by size for mappings only. Bounded in bytes (`BYTES`; 0 switches the cache off), in entries, and in age
 //! (`thermal::keep_for`). When there is no room the oldest entry goes first. What leaves the cache
 //! goes back to the system (own mappings) or to the arena (runs), where it joins its neighbours,
 //! serves any size without a page fault, and is purged by age: keeping runs by size in the shards
@@ -10,27 +10,25 @@
 //! Invariant: a cached block is in exactly one slot or shard; a cached run has `bytes == 0` in its
 //! descriptor, a cached mapping is in no table, so a second `free` of either is found out.
 
-use super::thermal::{self, Heat};
+use super::run_slots::RunSlots;
+use super::thermal;
 use crate::base::elapsed;
 use crate::base::sync::{AtomicUsize, Ordering};
+use crate::class::GRANULE;
 use crate::os::{self, lock::Lock};
 use crate::segment::slab::Slab;
+use crate::segment::spans::Span;
 use core::ptr;
 
-/// A free large block.
+/// A free mapping.
 #[derive(Clone, Copy)]
-pub(crate) struct Entry {
-    pub(crate) at: *mut u8,
-    pub(crate) bytes: usize,
-    /// The run's descriptor; null for a mapping of its own.
-    pub(crate) run: *mut Slab,
+struct Entry {
+    span: Span,
     /// Coarse time (ms, wrapping) of its free.
-    pub(crate) stamp: u32,
-    pub(crate) heat: Heat,
+    stamp: u32,
 }
 
-const NONE: Entry =
-    Entry { at: ptr::null_mut(), bytes: 0, run: ptr::null_mut(), stamp: 0, heat: Heat::Cold };
+const NONE: Entry = Entry { span: Span { at: ptr::null_mut(), bytes: 0 }, stamp: 0 };
 
 const SLOTS: usize = 8;
 const SHARDS: usize = 4;
@@ -46,6 +44,8 @@ static HELD: AtomicUsize = AtomicUsize::new(0);
 
 /// One thread's part of the cache.
 pub(crate) struct Slots {
+    runs: RunSlots,
+    /// Mappings, the oldest first.
     entries: [Entry; SLOTS],
     used: usize,
     bytes: usize,
@@ -56,18 +56,16 @@ struct Shard {
     used: usize,
 }
 
-// SAFETY: an entry owns its block; nobody else refers to it.
+// SAFETY: an entry owns its mapping; nobody else refers to it.
 unsafe impl Send for Shard {}
 
 static SHARED: [Lock<Shard>; SHARDS] =
     [const { Lock::new(Shard { entries: [NONE; SHARD_ENTRIES], used: 0 }) }; SHARDS];
 
-/// Whether a cached block serves a request: large enough, at most an eighth too large.
-fn fits(entry: &Entry, bytes: usize, align: usize, span: bool) -> bool {
-    entry.bytes >= bytes
-        && entry.bytes - bytes <= bytes / 8
-        && entry.run.is_null() == span
-        && entry.at.addr() & (align - 1) == 0
+/// Whether a cached mapping serves a request: large enough, at most an eighth too large.
+fn fits(entry: &Entry, bytes: usize, align: usize) -> bool {
+    let Span { at, bytes: have } = entry.span;
+    have >= bytes && have - bytes <= bytes / 8 && at.addr() & (align - 1) == 0
 }
 
 fn shard(bytes: usize) -> &'static Lock<Shard> {
@@ -87,17 +85,18 @@ fn take_out(entries: &mut [Entry], used: &mut usize, index: usize) -> Option<Ent
 
 impl Slots {
     pub(crate) const fn new() -> Self {
-        Slots { entries: [NONE; SLOTS], used: 0, bytes: 0 }
+        Slots { runs: RunSlots::new(), entries: [NONE; SLOTS], used: 0, bytes: 0 }
     }
 
     fn remove(&mut self, index: usize) -> Option<Entry> {
         let entry = take_out(&mut self.entries, &mut self.used, index)?;
-        self.bytes -= entry.bytes;
+        self.bytes -= entry.span.bytes;
         Some(entry)
     }
 
     /// Moves everything to the shared part: the thread ends, or memory is short.
     pub(crate) fn drain(&mut self) {
+        self.runs.release(None);
         while let Some(entry) = self.used.checked_sub(1).and_then(|last| self.remove(last)) {
             put_shared(entry);
         }
@@ -105,9 +104,10 @@ impl Slots {
 
     /// Moves on what has outlived its time.
     pub(crate) fn age(&mut self, now: u32) {
+        self.runs.release(Some(now));
         while let Some(entry) = self.entries.get(..self.used).and_then(|used| used.first()).copied()
         {
-            if elapsed(now, entry.stamp) < thermal::keep_for(entry.heat) {
+            if elapsed(now, entry.stamp) < thermal::keep_for(entry.span.bytes) {
                 return;
             }
             if let Some(entry) = self.remove(0) {
@@ -117,44 +117,62 @@ impl Slots {
     }
 }
 
-/// A cached block for a request of `bytes`, if there is one.
-pub(crate) fn take(slots: &mut Slots, bytes: usize, align: usize, span: bool) -> Option<Entry> {
-    let used = slots.used;
-    let own = slots.entries.get(..used)?.iter().rposition(|entry| fits(entry, bytes, align, span));
-    let found = match own {
-        Some(index) => slots.remove(index),
-        None if HELD.load(Ordering::Relaxed) != 0 => take_shared(bytes, align, span),
-        None => None,
-    };
-    if found.is_some() {
-        thermal::reused(bytes);
+/// A cached run of at least `granules` granules at a multiple of `align` bytes; null if there is
+/// none.
+pub(crate) fn take_run(slots: &mut Slots, granules: usize, align: usize) -> *mut Slab {
+    let found = slots.runs.take(granules, align);
+    if !found.is_null() {
+        thermal::reused(granules * GRANULE);
     }
     found
 }
 
-fn take_shared(bytes: usize, align: usize, span: bool) -> Option<Entry> {
+/// Takes a freed run in, or passes it on.
+///
+/// # Safety
+/// `run` describes a large block that nobody holds.
+pub(crate) unsafe fn put_run(slots: &mut Slots, run: *mut Slab) {
+    let budget =
+        if BYTES.load(Ordering::Relaxed) == 0 { 0 } else { SLOT_BYTES.load(Ordering::Relaxed) };
+    // SAFETY: as the caller promised.
+    unsafe { slots.runs.put(run, os::now_ms() as u32, budget) };
+}
+
+/// A cached mapping of at least `bytes` bytes at a multiple of `align`, if there is one.
+pub(crate) fn take_span(slots: &mut Slots, bytes: usize, align: usize) -> Option<Span> {
+    let used = slots.used;
+    let own = slots.entries.get(..used)?.iter().rposition(|entry| fits(entry, bytes, align));
+    let found = match own {
+        Some(index) => slots.remove(index),
+        None if HELD.load(Ordering::Relaxed) != 0 => take_shared(bytes, align),
+        None => None,
+    }?;
+    thermal::reused(bytes);
+    Some(found.span)
+}
+
+fn take_shared(bytes: usize, align: usize) -> Option<Entry> {
     let mut shard = shard(bytes).lock();
     let Shard { entries, used } = &mut *shard;
-    let index = entries.get(..*used)?.iter().rposition(|entry| fits(entry, bytes, align, span))?;
+    let index = entries.get(..*used)?.iter().rposition(|entry| fits(entry, bytes, align))?;
     let entry = take_out(entries, used, index)?;
-    HELD.fetch_sub(entry.bytes, Ordering::Relaxed);
+    HELD.fetch_sub(entry.span.bytes, Ordering::Relaxed);
     Some(entry)
 }
 
-/// Takes a freed block in, or passes it on.
-pub(crate) fn put(slots: &mut Slots, mut entry: Entry) {
+/// Takes a freed mapping in, or passes it on.
+pub(crate) fn put_span(slots: &mut Slots, span: Span) {
     if BYTES.load(Ordering::Relaxed) == 0 {
-        release(entry);
+        os::unmap(span.at, span.bytes);
         return;
     }
-    entry.stamp = os::now_ms() as u32;
-    entry.heat = thermal::classify(entry.bytes);
+    let entry = Entry { span, stamp: os::now_ms() as u32 };
     let budget = SLOT_BYTES.load(Ordering::Relaxed);
-    if entry.bytes > budget {
+    if span.bytes > budget {
         put_shared(entry);
         return;
     }
-    while slots.used == SLOTS || slots.bytes + entry.bytes > budget {
+    while slots.used == SLOTS || slots.bytes + span.bytes > budget {
         match slots.remove(0) {
             Some(oldest) => put_shared(oldest),
             None => break,
@@ -163,35 +181,35 @@ pub(crate) fn put(slots: &mut Slots, mut entry: Entry) {
     if let Some(slot) = slots.entries.get_mut(slots.used) {
         *slot = entry;
         slots.used += 1;
-        slots.bytes += entry.bytes;
+        slots.bytes += span.bytes;
     }
 }
 
 fn put_shared(entry: Entry) {
     let budget = BYTES.load(Ordering::Relaxed);
-    if entry.bytes > budget / 2 || !entry.run.is_null() {
+    if entry.span.bytes > budget / 2 {
         release(entry);
         return;
     }
     let mut evicted = [NONE; SHARD_ENTRIES];
     let mut count = 0;
     {
-        let mut shard = shard(entry.bytes).lock();
+        let mut shard = shard(entry.span.bytes).lock();
         while shard.used == SHARD_ENTRIES
             || (shard.used != 0
                 && count < SHARD_ENTRIES
-                && HELD.load(Ordering::Relaxed) + entry.bytes > budget)
+                && HELD.load(Ordering::Relaxed) + entry.span.bytes > budget)
         {
             // The first is the oldest.
             let Shard { entries, used } = &mut *shard;
             let Some(oldest) = take_out(entries, used, 0) else { break };
-            HELD.fetch_sub(oldest.bytes, Ordering::Relaxed);
+            HELD.fetch_sub(oldest.span.bytes, Ordering::Relaxed);
             if let Some(to) = evicted.get_mut(count) {
                 *to = oldest;
             }
             count += 1;
         }
-        if HELD.load(Ordering::Relaxed) + entry.bytes > budget {
+        if HELD.load(Ordering::Relaxed) + entry.span.bytes > budget {
             // The budget is spent in other shards: they age by themselves.
             if let Some(to) = evicted.get_mut(count) {
                 *to = entry;
@@ -202,7 +220,7 @@ fn put_shared(entry: Entry) {
             if let Some(slot) = shard.entries.get_mut(used) {
                 *slot = entry;
                 shard.used += 1;
-                HELD.fetch_add(entry.bytes, Ordering::Relaxed);
+                HELD.fetch_add(entry.span.bytes, Ordering::Relaxed);
             }
         }
     }
@@ -211,14 +229,8 @@ fn put_shared(entry: Entry) {
     }
 }
 
-/// Gives a block back to the arena or the system.
 fn release(entry: Entry) {
-    if entry.run.is_null() {
-        os::unmap(entry.at, entry.bytes);
-    } else {
-        // SAFETY: the entry owned the run; it is in no list and no block of it is out.
-        unsafe { Slab::destroy(entry.run) };
-    }
+    os::unmap(entry.span.at, entry.span.bytes);
 }
 
 /// Releases what has outlived its time; `all`: everything. Gives the bytes released.
@@ -237,18 +249,18 @@ pub(crate) fn age(now: u32, all: bool) -> usize {
                     let (Some(to), Some(&entry)) = (out.get_mut(count), entries.get(index)) else {
                         break;
                     };
-                    if all || elapsed(now, entry.stamp) >= thermal::keep_for(entry.heat) {
+                    if all || elapsed(now, entry.stamp) >= thermal::keep_for(entry.span.bytes) {
                         *to = entry;
                         count += 1;
                         take_out(entries, used, index);
-                        HELD.fetch_sub(entry.bytes, Ordering::Relaxed);
+                        HELD.fetch_sub(entry.span.bytes, Ordering::Relaxed);
                     } else {
                         index += 1;
                     }
                 }
             }
             for &entry in out.iter().take(count) {
-                released += entry.bytes;
+                released += entry.span.bytes;
                 release(entry);
             }
             if count < out.len() {
@@ -262,20 +274,6 @@ pub(crate) fn age(now: u32, all: bool) -> usize {
 /// Bytes held by the shared part.
 pub(crate) fn held() -> usize {
     HELD.load(Ordering::Relaxed)
-}
-
-/// Bytes of own mappings held by the shared part (runs are counted by the arena).
-pub(crate) fn held_spans() -> usize {
-    let mut bytes = 0;
-    for lock in &SHARED {
-        let shard = lock.lock();
-        for entry in shard.entries.iter().take(shard.used) {
-            if entry.run.is_null() {
-                bytes += entry.bytes;
-            }
-        }
-    }
-    bytes
 }
 
 /// Takes the locks before a fork.

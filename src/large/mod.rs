@@ -14,6 +14,7 @@
 //! Assumes sizes above the mid tier. Promises: on failure nothing has changed.
 
 pub(crate) mod big_cache;
+mod run_slots;
 pub(crate) mod thermal;
 
 use crate::base::align_up;
@@ -23,8 +24,8 @@ use crate::os;
 use crate::segment::arena::{self, Filling};
 use crate::segment::slab::Slab;
 use crate::segment::{SUPERSLAB, SUPERSLAB_GRANULES, registry, spans, spans::Span};
-use big_cache::{Entry, Slots};
-use core::ptr::{self, NonNull};
+use big_cache::Slots;
+use core::ptr::NonNull;
 
 /// Requests above this many bytes get a mapping of their own. Fixed at 2 MiB unless learned.
 pub(crate) static THRESHOLD: AtomicUsize = AtomicUsize::new(2 << 20);
@@ -59,10 +60,12 @@ fn alloc_run(slots: &mut Slots, size: usize, align: usize) -> Option<Block> {
     // From a SuperSlab on, huge-page alignment, so that 2 MiB can be one page of the machine.
     let align_granules =
         if granules >= SUPERSLAB_GRANULES { SUPERSLAB_GRANULES } else { align.div_ceil(GRANULE) };
-    if let Some(entry) = big_cache::take(slots, bytes, align_granules * GRANULE, false) {
-        // SAFETY: a cached run is ours alone; giving it a size marks it as handed out.
-        unsafe { (*entry.run).bytes.set((*entry.run).granules.get() as usize * GRANULE) };
-        return Some(Block { at: NonNull::new(entry.at)?, zeroed: false });
+    let cached = big_cache::take_run(slots, granules, align_granules * GRANULE);
+    // SAFETY: a cached run is alive and ours alone.
+    if let Some(run) = unsafe { cached.as_ref() } {
+        // A size marks it as handed out.
+        run.bytes.set(run.granules.get() as usize * GRANULE);
+        return Some(Block { at: NonNull::new(run.base)?, zeroed: false });
     }
     let (run, zeroed) = Slab::create_large(granules, align_granules, bytes)?;
     // SAFETY: just made; its base is not null.
@@ -71,12 +74,12 @@ fn alloc_run(slots: &mut Slots, size: usize, align: usize) -> Option<Block> {
 
 fn alloc_span(slots: &mut Slots, size: usize, align: usize) -> Option<Block> {
     let bytes = align_up(size, os::PAGE)?;
-    if let Some(entry) = big_cache::take(slots, bytes, align, true) {
-        if spans::insert(Span { at: entry.at, bytes: entry.bytes }) {
-            return Some(Block { at: NonNull::new(entry.at)?, zeroed: false });
+    if let Some(span) = big_cache::take_span(slots, bytes, align) {
+        // An arena may have been made meanwhile where it shares the registry's entry.
+        if !registry::entry_taken(span.at.addr()) && spans::insert(span) {
+            return Some(Block { at: NonNull::new(span.at)?, zeroed: false });
         }
-        os::unmap(entry.at, entry.bytes);
-        return None;
+        os::unmap(span.at, span.bytes);
     }
     let align = if bytes >= SUPERSLAB { align.max(SUPERSLAB) } else { align.max(os::PAGE) };
     let at = map_unshared(bytes, align, 4)?;
@@ -104,28 +107,18 @@ fn map_unshared(bytes: usize, align: usize, tries: usize) -> Option<NonNull<u8>>
 /// `run` is a published descriptor of class 0.
 pub(crate) unsafe fn free_run(slots: &mut Slots, run: *mut Slab) -> bool {
     // SAFETY: published, so alive.
-    let (at, bytes, held) =
-        unsafe { ((*run).base, (*run).granules.get() as usize * GRANULE, (*run).bytes.replace(0)) };
-    if held == 0 {
+    if unsafe { (*run).bytes.replace(0) } == 0 {
         return false;
     }
-    big_cache::put(slots, Entry { at, bytes, run, stamp: 0, heat: thermal::Heat::Cold });
+    // SAFETY: the program has given the block back; it was marked as in use.
+    unsafe { big_cache::put_run(slots, run) };
     true
 }
 
 /// Frees the block that is a mapping of its own at this address. False: there is none.
 pub(crate) fn free_span(slots: &mut Slots, at: *mut u8) -> bool {
     let Some(span) = spans::remove(at) else { return false };
-    big_cache::put(
-        slots,
-        Entry {
-            at: span.at,
-            bytes: span.bytes,
-            run: ptr::null_mut(),
-            stamp: 0,
-            heat: thermal::Heat::Cold,
-        },
-    );
+    big_cache::put_span(slots, span);
     true
 }
 

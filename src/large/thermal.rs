@@ -1,6 +1,6 @@
 //! Hot, warm or cold: how long a freed large block is worth keeping.
 //!
-//! Each size bin has a heat: a reuse from the cache adds to it, time takes from it. A freed block
+//! Each size bin has a heat: a reuse from the cache adds to it, time takes from it. A cached block
 //! of a hot bin will be asked for again at once and is kept; a cold one is on its way out.
 //!
 //! | policy (`HAKMEM_FREE_POLICY`) | kept for |
@@ -17,7 +17,7 @@ use crate::class::GRANULE;
 
 /// What a bin's recent history says of a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Heat {
+enum Heat {
     /// Not reused lately.
     Cold,
     /// Reused, but not often.
@@ -62,7 +62,7 @@ pub(crate) fn reused(bytes: usize) {
 }
 
 /// What this size's bin says of a block that is being freed.
-pub(crate) fn classify(bytes: usize) -> Heat {
+fn classify(bytes: usize) -> Heat {
     match bin(bytes).load(Ordering::Relaxed) {
         0 => Heat::Cold,
         1..HOT_FROM => Heat::Warm,
@@ -80,10 +80,10 @@ pub(crate) fn cool() {
     }
 }
 
-/// Milliseconds for which a block of this heat is kept.
-pub(crate) fn keep_for(heat: Heat) -> u32 {
+/// Milliseconds for which a freed block of this size is kept.
+pub(crate) fn keep_for(bytes: usize) -> u32 {
     let decay = DECAY_MS.load(Ordering::Relaxed);
-    match (POLICY.load(Ordering::Relaxed), heat) {
+    match (POLICY.load(Ordering::Relaxed), classify(bytes)) {
         (policy, _) if policy == FreePolicy::Keep as u8 => u32::MAX,
         (policy, _) if policy == FreePolicy::Batch as u8 => decay,
         (_, Heat::Hot) => decay.saturating_mul(4),
@@ -115,7 +115,14 @@ mod tests {
 
     #[test]
     fn adaptive_keeps_hot_blocks_longer() {
-        assert!(keep_for(Heat::Hot) > keep_for(Heat::Warm));
-        assert!(keep_for(Heat::Warm) > keep_for(Heat::Cold));
+        // A size that no other test frees.
+        let bytes = 24 << 30;
+        let cold = keep_for(bytes);
+        reused(bytes);
+        let warm = keep_for(bytes);
+        for _ in 0..HOT_FROM {
+            reused(bytes);
+        }
+        assert!(cold < warm && warm < keep_for(bytes));
     }
 }

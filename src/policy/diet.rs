@@ -25,7 +25,7 @@ pub(crate) fn is_on() -> bool {
 /// Bytes of memory that the heap holds, cached or in use.
 pub(crate) fn held() -> usize {
     let usage = arena::usage();
-    (usage.used + usage.dirty) * GRANULE + spans::totals().1 + big_cache::held_spans()
+    (usage.used + usage.dirty) * GRANULE + spans::totals().1 + big_cache::held()
 }
 
 /// Looks at the budget. True: over it, so everything free should be returned now.

@@ -114,10 +114,7 @@ pub fn stats() -> Stats {
     let (heaps, parked_heaps) = park::counts();
     let metadata_bytes = meta::mapped_bytes();
     Stats {
-        mapped_bytes: usage.reserved * GRANULE
-            + huge_bytes
-            + big_cache::held_spans()
-            + metadata_bytes,
+        mapped_bytes: usage.reserved * GRANULE + huge_bytes + big_cache::held() + metadata_bytes,
         in_use_bytes: usage.used * GRANULE + huge_bytes,
         cached_bytes: usage.dirty * GRANULE + big_cache::held(),
         huge_bytes,
