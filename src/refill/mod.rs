@@ -17,14 +17,15 @@ use list::ClassSlabs;
 /// All slabs that a heap owns, by class.
 #[repr(C)]
 pub(crate) struct Bins {
-    /// Slabs that other threads have given blocks back to. Its address names this heap as owner.
-    pub(crate) pending: PendingStack,
+    /// Slabs that other threads have given blocks back to. Its address names this heap as owner. It
+    /// lies apart: others push to it while the heap is borrowed mutably.
+    pub(crate) pending: &'static PendingStack,
     classes: [ClassSlabs; COUNT],
 }
 
 impl Bins {
-    pub(crate) const fn new() -> Self {
-        Bins { pending: PendingStack::new(), classes: [const { ClassSlabs::new() }; COUNT] }
+    pub(crate) const fn new(pending: &'static PendingStack) -> Self {
+        Bins { pending, classes: [const { ClassSlabs::new() }; COUNT] }
     }
 
     #[inline(always)]
@@ -96,7 +97,7 @@ impl Bins {
     /// A slab for a class that has no free block.
     fn create(&mut self, class: usize) -> Option<NonNull<Slab>> {
         let first = !self.of(class).has_full();
-        Slab::create(class, &raw const self.pending, first)
+        Slab::create(class, self.pending, first)
     }
 
     /// One block that was never handed out and reads as zero; null if the next refill would bring
@@ -126,7 +127,7 @@ impl Bins {
     /// # Safety
     /// `blocks` points at `count` pointers that the program has given back.
     pub(crate) unsafe fn flush(&mut self, class: usize, blocks: *const *mut u8, count: usize) {
-        let me: *const PendingStack = &raw const self.pending;
+        let me: *const PendingStack = self.pending;
         let mut at = 0;
         while at < count {
             // SAFETY: at < count.
@@ -344,7 +345,7 @@ mod tests {
 
     /// A heap's slabs without a thread. Leaked, as its address names it as an owner.
     fn bins() -> &'static mut Bins {
-        Box::leak(Box::new(Bins::new()))
+        Box::leak(Box::new(Bins::new(Box::leak(Box::new(PendingStack::new())))))
     }
 
     fn take(bins: &mut Bins, class: usize, want: usize) -> Vec<*mut u8> {

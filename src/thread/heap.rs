@@ -10,6 +10,7 @@ use crate::large::big_cache::Slots;
 use crate::os;
 use crate::refill::Bins;
 use crate::segment::meta;
+use crate::segment::slab::PendingStack;
 use crate::telemetry::tally::Tally;
 use crate::thread::tls;
 use core::ptr;
@@ -42,11 +43,11 @@ pub(crate) struct Heap {
 unsafe impl Sync for Heap {}
 
 impl Heap {
-    pub(crate) const fn new() -> Self {
+    pub(super) const fn new(pending: &'static PendingStack) -> Self {
         Heap {
             cache: UnifiedCache::new(),
             tally: Tally::new(),
-            bins: Bins::new(),
+            bins: Bins::new(pending),
             slots: Slots::new(),
             next: ptr::null_mut(),
             next_parked: ptr::null_mut(),
@@ -58,10 +59,20 @@ impl Heap {
 
     /// A fresh heap in metadata, or `None` without memory.
     pub(super) fn create() -> Option<*mut Heap> {
-        let heap: *mut Heap = meta::alloc(size_of::<Heap>(), false)?.as_ptr().cast();
-        // SAFETY: aligned storage of the right size; the sentinel is a valid empty heap, and all of
-        // its fields are plain data.
-        unsafe { heap.copy_from_nonoverlapping(&raw const tls::EMPTY, 1) };
+        let pending = meta::alloc(size_of::<PendingStack>(), false)?;
+        let Some(heap) = meta::alloc(size_of::<Heap>(), false) else {
+            // SAFETY: just allocated with this size.
+            unsafe { meta::free(pending, size_of::<PendingStack>()) };
+            return None;
+        };
+        let (heap, pending) = (heap.as_ptr().cast::<Heap>(), pending.as_ptr().cast());
+        // SAFETY: aligned storage of the right sizes, never freed. The sentinel is a valid empty
+        // heap, all of its fields are plain data, and a heap of its own needs a stack of its own.
+        unsafe {
+            core::ptr::write(pending, PendingStack::new());
+            heap.copy_from_nonoverlapping(&raw const tls::EMPTY, 1);
+            (*heap).bins.pending = &*pending;
+        }
         Some(heap)
     }
 

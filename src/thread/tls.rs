@@ -10,11 +10,14 @@
 //! under Miri, it is a `thread_local!` without a destructor.
 
 use super::heap::Heap;
+use crate::segment::slab::PendingStack;
 
 /// What a thread has before its first allocation. Never written.
-pub(crate) static EMPTY: Heap = Heap::new();
+pub(crate) static EMPTY: Heap = Heap::new(&NOBODY);
 /// What a thread has after its heap was parked at its end. Never written.
-pub(crate) static GONE: Heap = Heap::new();
+pub(crate) static GONE: Heap = Heap::new(&NOBODY);
+/// The sentinels own no slabs.
+static NOBODY: PendingStack = PendingStack::new();
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
 mod imp {
