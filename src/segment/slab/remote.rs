@@ -10,6 +10,7 @@
 //! has just passed: they wait for the next visit (`refill::Bins::sweep` finds
 //! them), and keep the slab alive.
 
+use super::super::registry;
 use super::Slab;
 use crate::base::sync::{AtomicPtr, Ordering};
 use core::ptr;
@@ -27,18 +28,18 @@ impl PendingStack {
     }
 
     /// Pushes a slab whose `pending` the caller has turned from clear to set.
-    fn push(&self, slab: &Slab) {
+    ///
+    /// # Safety
+    /// `slab` is the published pointer to a slab whose `pending` the caller has set.
+    unsafe fn push(&self, slab: *mut Slab) {
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
-            slab.pending_next.store(head, Ordering::Relaxed);
+            // SAFETY: `pending` keeps the slab alive until it has been popped.
+            unsafe { (*slab).pending_next.store(head, Ordering::Relaxed) };
             // Release: the bits set before are seen by the owner that pops. Only pushes and
             // take-alls exist, so there is no ABA.
-            match self.head.compare_exchange_weak(
-                head,
-                ptr::from_ref(slab).cast_mut(),
-                Ordering::Release,
-                Ordering::Relaxed,
-            ) {
+            match self.head.compare_exchange_weak(head, slab, Ordering::Release, Ordering::Relaxed)
+            {
                 Ok(_) => return,
                 Err(now) => head = now,
             }
@@ -88,8 +89,10 @@ impl Slab {
     /// Step 3 of the remote protocol.
     #[inline]
     pub(crate) fn announce(&self) {
-        // SAFETY: a heap's pending stack is never freed.
-        unsafe { (*self.owner).push(self) };
+        // The published pointer, not one made from `self`: the owner may destroy the slab by it.
+        let slab = registry::run_of(self.base);
+        // SAFETY: a heap's pending stack is never freed; we have set `pending`.
+        unsafe { (*self.owner).push(slab) };
     }
 
     /// Whether a thread may still be inside the remote protocol with this slab.
