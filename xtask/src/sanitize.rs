@@ -126,8 +126,9 @@ fn invocation(args: &Args) -> Result<Command> {
     let folder = match args.tool {
         Tool::Miri => {
             cargo.args(["miri", "test", "--package", PACKAGE, "--lib"]);
-            // The heap hands out addresses that it computes, as every allocator does.
-            cargo.env("MIRIFLAGS", "-Zmiri-permissive-provenance -Zmiri-ignore-leaks");
+            // The heap hands out addresses that it computes, as every allocator does, and reaches
+            // the bitmaps behind a descriptor from a reference to it, which Tree Borrows allows.
+            cargo.env("MIRIFLAGS", "-Zmiri-tree-borrows -Zmiri-permissive-provenance -Zmiri-ignore-leaks");
             "miri"
         }
         tool => {
