@@ -128,7 +128,10 @@ fn invocation(args: &Args) -> Result<Command> {
             cargo.args(["miri", "test", "--package", PACKAGE, "--lib"]);
             // The heap hands out addresses that it computes, as every allocator does, and reaches
             // the bitmaps behind a descriptor from a reference to it, which Tree Borrows allows.
-            cargo.env("MIRIFLAGS", "-Zmiri-tree-borrows -Zmiri-permissive-provenance -Zmiri-ignore-leaks");
+            cargo.env(
+                "MIRIFLAGS",
+                "-Zmiri-tree-borrows -Zmiri-permissive-provenance -Zmiri-ignore-leaks",
+            );
             "miri"
         }
         tool => {
