@@ -145,8 +145,10 @@ mod tests {
         unsafe {
             slots.put(run(16), 0, 20 * GRANULE);
             slots.put(run(8), 0, 20 * GRANULE);
-            // Longer than any place: never kept.
-            slots.put(run(LONGEST + 1), 0, usize::MAX);
+            // Longer than any place: never kept. (Arenas under Miri are too short to have one.)
+            if !cfg!(miri) {
+                slots.put(run(LONGEST + 1), 0, usize::MAX);
+            }
         }
         assert_eq!(slots.granules, 16);
         assert!(slots.take(8, 1).is_null());
