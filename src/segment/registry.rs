@@ -8,9 +8,9 @@
 //! Both are indexed by the address modulo 1 TiB, so that they are small enough to be zeroed
 //! statics: no set-up, valid before the first allocation and for any pointer value, 20 MiB of
 //! address space of which only what is used is ever touched. Two of our own mappings that would
-//! share an entry are refused when they are made (`arena::add_arena`, `large::huge`); a foreign pointer that
-//! happens to share one is found out when it leaves the magazine, since the descriptor's base
-//! differs.
+//! share an entry, and one that would share null's, are refused when they are made
+//! (`arena::map_unshared`, `large::map_unshared`); a foreign pointer that happens to share one is
+//! found out when it leaves the magazine, since the descriptor's base differs.
 
 use super::arena::SuperSlab;
 use super::slab::Slab;
@@ -83,9 +83,10 @@ fn granule_in_superslab(address: usize) -> usize {
     (address >> GRANULE_SHIFT) & (SUPERSLAB_GRANULES - 1)
 }
 
-/// Whether another of our SuperSlabs (or a large block's) already owns this address's entry.
+/// Whether this address's entry can't be ours: another of our SuperSlabs owns it, or it is that of
+/// null (and of small numbers), which must never look like a block.
 pub(crate) fn entry_taken(address: usize) -> bool {
-    !super_entry(address).load(Ordering::Acquire).is_null()
+    address & (WINDOW - 1) < SUPERSLAB || !super_entry(address).load(Ordering::Acquire).is_null()
 }
 
 /// Makes a SuperSlab findable. Its entry must be free.
