@@ -56,13 +56,14 @@ pub(crate) fn class_at(pointer: *const u8) -> usize {
 #[inline]
 pub(crate) fn superslab_of(pointer: *const u8) -> Option<&'static SuperSlab> {
     let address = pointer.addr();
-    // Acquire: pairs with `publish_superslab`; the descriptor's fields are initialised.
+    // Acquire: pairs with `publish_superslab`; the descriptor is zeroed at least.
     let found = super_entry(address).load(Ordering::Acquire);
     // SAFETY: descriptors are not freed while they are published, and stay published while a block
     // of theirs is in use. (A pointer that was never ours may race with the end of an arena; the
     // memory of metadata stays mapped, so that such a look is harmless.)
     let found = unsafe { found.as_ref() }?;
-    if found.base.addr() == address & !(SUPERSLAB - 1) { Some(found) } else { None }
+    let base = found.base.load(Ordering::Relaxed).addr();
+    if base == address & !(SUPERSLAB - 1) { Some(found) } else { None }
 }
 
 /// The run (slab or large block) that covers this address, if any.
@@ -90,10 +91,9 @@ pub(crate) fn entry_taken(address: usize) -> bool {
 }
 
 /// Makes a SuperSlab findable. Its entry must be free.
-pub(crate) fn publish_superslab(superslab: &'static SuperSlab) {
+pub(crate) fn publish_superslab(address: usize, superslab: &'static SuperSlab) {
     // Release: pairs with `superslab_of`.
-    super_entry(superslab.base.addr())
-        .store(ptr::from_ref(superslab).cast_mut(), Ordering::Release);
+    super_entry(address).store(ptr::from_ref(superslab).cast_mut(), Ordering::Release);
 }
 
 /// Makes a SuperSlab unknown; nothing in it is in use.

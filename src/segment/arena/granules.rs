@@ -3,6 +3,7 @@
 //! Assumes the lock of `arena::SEGMENT` is held. Promises nothing about other arenas.
 
 use super::super::{SUPERSLAB, SUPERSLAB_GRANULES};
+use crate::base::sync::Ordering;
 use crate::base::{bit_range, elapsed};
 use crate::class::GRANULE;
 use crate::os;
@@ -185,7 +186,21 @@ impl Arena {
         {
             self.low_word += 1;
         }
+        self.name_superslabs(start, granules);
         Some(taken)
+    }
+
+    /// Fills in the descriptors of the SuperSlabs that a run lies in.
+    fn name_superslabs(&self, start: usize, granules: usize) {
+        if self.table.is_null() {
+            return;
+        }
+        for superslab in start / SUPERSLAB_GRANULES..=(start + granules - 1) / SUPERSLAB_GRANULES {
+            // SAFETY: the table has a descriptor for every SuperSlab of the arena.
+            let named = unsafe { &*self.table.add(superslab) };
+            // Relaxed: who has a block there got it through a synchronisation that follows.
+            named.base.store(self.address(superslab * SUPERSLAB_GRANULES), Ordering::Relaxed);
+        }
     }
 
     pub(super) fn release(&mut self, start: usize, granules: usize, dirty_now: bool, now: u32) {

@@ -31,14 +31,12 @@ pub(crate) const MAX_RUN: usize = ARENA_GRANULES / 8;
 
 /// What is known of one SuperSlab. Lies out of band, is never freed.
 pub(crate) struct SuperSlab {
-    /// First byte.
-    pub(crate) base: *mut u8,
+    /// First byte; null until the first run in it is claimed, so that address space which is only
+    /// reserved costs no memory here.
+    pub(crate) base: AtomicPtr<u8>,
     /// The run that covers each granule, or null.
     pub(crate) runs: [AtomicPtr<Slab>; SUPERSLAB_GRANULES],
 }
-
-// SAFETY: `base` is immutable after publication; the rest is atomic.
-unsafe impl Sync for SuperSlab {}
 
 struct Segment {
     arenas: [*mut Arena; MAX_ARENAS],
@@ -206,9 +204,8 @@ impl Segment {
             // SAFETY: the table has `supers` zeroed entries; all-zero runs are null pointers. It
             // is not freed before its entries are retracted.
             unsafe {
-                let entry = table.add(superslab);
-                (*entry).base = space.as_ptr().add(superslab * SUPERSLAB);
-                registry::publish_superslab(&*entry);
+                let address = space.as_ptr().addr() + superslab * SUPERSLAB;
+                registry::publish_superslab(address, &*table.add(superslab));
             }
         }
         if let Some(slot) = self.arenas.get_mut(index) {
