@@ -1,7 +1,9 @@
 //! `cargo xtask bench`: the scenarios on hakmem and its peers, in one interleaved run.
 //!
-//! Within a repetition every scenario runs on every allocator one right after the other, starting
-//! with another allocator each time, so that whatever the machine does in between hits them alike.
+//! Within a repetition every scenario runs on every allocator one right after the other, in another
+//! random order each time, so that whatever the machine does in between hits them alike. Turning one
+//! fixed order round is not enough: a program that gives huge pages back leaves them warm for the
+//! next one, and the same neighbour would profit every time.
 
 mod html;
 mod instructions;
@@ -18,6 +20,7 @@ use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
+use rand::seq::SliceRandom;
 
 use crate::shared::{command, paths, registry, term};
 use process::{Program, Scenario};
@@ -156,7 +159,9 @@ fn measure(program: &Program, results: &mut Results, runs: usize) {
     for repetition in 0..runs {
         for row in &mut results.rows {
             bar.set_message(row.scenario.name.clone());
-            for turn in 0..count {
+            let mut order: Vec<usize> = (0..count).collect();
+            order.shuffle(&mut rand::rng());
+            for at in order {
                 if STOP.load(Ordering::Relaxed) {
                     bar.finish_and_clear();
                     // Whole repetitions only, so that ratios stay paired.
@@ -164,7 +169,6 @@ fn measure(program: &Program, results: &mut Results, runs: usize) {
                     cells.for_each(|cell| cell.samples.truncate(repetition.max(1)));
                     return;
                 }
-                let at = (turn + repetition) % count;
                 let cell = &mut row.cells[at];
                 if cell.failure.is_none() {
                     match program.run(&row.scenario, row.scenario.ops, &results.allocators[at]) {
