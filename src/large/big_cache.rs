@@ -1,11 +1,11 @@
 //! BigCache: freed large blocks, kept for the next request of their size.
 //!
 //! Two levels: slots per thread (no lock; runs by length in `run_slots`, a few mappings here), then
-//! shared shards by size for mappings only. Bounded in bytes (`BYTES`; 0 switches the cache off), in entries, and in age
-//! (`thermal::keep_for`). When there is no room the oldest entry goes first. What leaves the cache
-//! goes back to the system (own mappings) or to the arena (runs), where it joins its neighbours,
-//! serves any size without a page fault, and is purged by age: keeping runs by size in the shards
-//! as well made `mixed` a fifth faster, but a third heavier (docs/performance.md).
+//! shared shards by size for mappings only. Bounded in bytes (`BYTES`; 0 switches the cache off), in
+//! entries, and in age (`thermal::keep_for`). When there is no room the oldest entry goes first. What
+//! leaves the cache goes back to the system (own mappings) or to the arena (runs), where it joins its
+//! neighbours, serves any size without a page fault, and is purged by age: keeping runs by size in
+//! the shards as well made `mixed` a fifth faster, but a third heavier (docs/performance.md).
 //!
 //! Invariant: a cached block is in exactly one slot or shard; a cached run has `bytes == 0` in its
 //! descriptor, a cached mapping is in no table, so a second `free` of either is found out.

@@ -52,7 +52,7 @@ impl PendingStack {
         self.head.load(Ordering::Relaxed).is_null()
     }
 
-    /// Takes the whole stack; `PendingStack::pop` walks it.
+    /// Takes the whole stack; `PendingStack::next` walks it.
     pub(crate) fn take_all(&self) -> *mut Slab {
         // Acquire: pairs with `push`.
         self.head.swap(ptr::null_mut(), Ordering::Acquire)
