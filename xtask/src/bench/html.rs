@@ -7,14 +7,7 @@ use anyhow::Result;
 use super::plot;
 use super::results::{METRICS, Metric, Results, Row};
 use super::table::figure;
-
-const STYLE: &str = "\
-body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222}
-table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}
-th,td{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #ddd}
-th:first-child,td:first-child{text-align:left}
-.best{font-weight:600}.won{color:#0a7}.lost{color:#c11e2d}
-.scroll{overflow-x:auto}svg{max-width:100%;height:auto}small{color:#666}";
+use crate::shared::page::{self, escape};
 
 /// The page.
 pub fn page(results: &Results) -> Result<String> {
@@ -22,9 +15,7 @@ pub fn page(results: &Results) -> Result<String> {
     let mut page = String::new();
     write!(
         page,
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\"><title>hakmem and its peers</title>\
-         <style>{STYLE}</style></head><body><h1>hakmem and its peers</h1>\n\
+        "<h1>hakmem and its peers</h1>\n\
          <p>Medians of {} interleaved runs. A ratio compares with the best peer of its row, run by \
          run; below 1 is better. Made by <code>cargo xtask bench</code> at commit {} on {} ({} \
          processors, Linux {}).</p>\n",
@@ -47,12 +38,12 @@ pub fn page(results: &Results) -> Result<String> {
             Metric::Processor | Metric::Instructions | Metric::Faults => "",
         };
         for (_, svg) in figures.iter().filter(|(found, _)| *found == name) {
-            writeln!(page, "{svg}")?;
+            page.push_str(&page::figure(svg));
         }
         table(&mut page, results, metric)?;
     }
     for (_, svg) in figures.iter().filter(|(found, _)| *found == "time-against-memory") {
-        writeln!(page, "<h2>Time against memory</h2>\n{svg}")?;
+        writeln!(page, "<h2>Time against memory</h2>\n{}", page::figure(svg))?;
     }
     page.push_str("<h2>Scenarios and allocators</h2><ul>\n");
     for row in &results.rows {
@@ -66,8 +57,8 @@ pub fn page(results: &Results) -> Result<String> {
     for missing in &results.missing {
         write!(page, "Left out: {}: {}. ", escape(&missing.name), escape(&missing.reason))?;
     }
-    page.push_str("</p></body></html>\n");
-    Ok(page)
+    page.push_str("</p>\n");
+    Ok(page::page("hakmem and its peers", &page))
 }
 
 fn table(page: &mut String, results: &Results, metric: Metric) -> Result<()> {
@@ -112,10 +103,6 @@ fn ratio_cell(metric: Metric, row: &Row) -> String {
     let spread = row.spread(metric, 0);
     let title = spread.map(|(low, high)| format!(" title=\"middle half {low:.3} to {high:.3}\""));
     format!("<td class=\"{class}\"{}>{ratio:.2}</td>", title.unwrap_or_default())
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

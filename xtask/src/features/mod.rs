@@ -8,8 +8,8 @@ mod source;
 mod table;
 
 use crate::shared::registry::{PACKAGE, Registry};
-use crate::shared::{paths, term};
-use anyhow::{Context, Result};
+use crate::shared::{paths, term, write};
+use anyhow::Result;
 use serde::Serialize;
 use std::process::ExitCode;
 
@@ -70,7 +70,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             faults: stale(&present, &page),
         });
     } else if present != page {
-        std::fs::write(&path, &page).with_context(|| format!("cannot write {}", path.display()))?;
+        write::atomically(&path, &page)?;
     }
     let failed = checks.iter().filter(|check| !check.faults.is_empty()).count();
     if args.json {

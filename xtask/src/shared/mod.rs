@@ -1,6 +1,8 @@
 //! What the commands share: where things are, running programs, the terminal, the registry.
 
 pub mod command;
+pub mod page;
 pub mod paths;
 pub mod registry;
 pub mod term;
+pub mod write;
