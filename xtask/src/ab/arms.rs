@@ -196,7 +196,7 @@ fn compile(folder: &Path, features: &[String]) -> Result<(BTreeMap<String, Unit>
 }
 
 /// The wrapper script around rustc, written where it is missing.
-fn wrapper() -> Result<PathBuf> {
+pub fn wrapper() -> Result<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
     let path = folder().join("rustc-same-metadata");
     // Cargo looks at its time of change: written only once.

@@ -7,15 +7,15 @@
 //!    5. [`trial`] asks [`judge`], which decides by rules fixed in advance; [`outcome`]
 //!    and [`report`] say why. [`self_test`] tries all of this on differences that are known.
 
-mod arms;
+pub(crate) mod arms;
 mod count;
-mod diff;
+pub(crate) mod diff;
 #[cfg(test)]
 mod fixture;
 mod judge;
-mod link;
+pub(crate) mod link;
 mod measure;
-mod object;
+pub(crate) mod object;
 mod outcome;
 mod probe;
 mod process;
