@@ -7,7 +7,7 @@
 
 use crate::stats::{Bootstrap, Interval, bootstrap, holm::holm};
 use rand::Rng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Effects within this many per cent of zero are not worth a decision.
 pub const MARGIN: f64 = 0.5;
@@ -19,7 +19,7 @@ pub const LOOKS: [(usize, f64); 3] = [(60, 0.02), (120, 0.03), (240, 0.05)];
 pub const FEWEST: usize = 12;
 
 /// What one scenario says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Call {
     /// Faster by the margin or more.
@@ -31,7 +31,7 @@ pub enum Call {
 }
 
 /// What the whole experiment says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Faster, by evidence.
@@ -87,7 +87,7 @@ pub struct Samples {
 }
 
 /// An estimate with its interval.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
     /// 20 % trimmed mean, per cent.
     pub estimate: f64,
@@ -96,7 +96,7 @@ pub struct Estimate {
 }
 
 /// What one look makes of one scenario.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Judged {
     /// Layouts that counted.
     pub layouts: usize,

@@ -103,7 +103,7 @@ impl Linker {
 }
 
 /// How far two links of the same objects differ.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moved {
     /// Functions that both links hold.
     pub functions: usize,

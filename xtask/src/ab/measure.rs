@@ -32,7 +32,7 @@ enum Role {
 const ROLES: [Role; 4] = [Role::Out, Role::With, Role::Control, Role::Slow];
 
 /// One scenario in one layout: the raw samples.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Block {
     /// Which layout, counted from 0.
     pub layout: usize,

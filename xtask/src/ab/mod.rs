@@ -8,6 +8,9 @@
 //!    and [`report`] say why. [`self_test`] tries all of this on differences that are known.
 
 pub(crate) mod arms;
+#[cfg(test)]
+mod canned;
+mod columns;
 mod count;
 pub(crate) mod diff;
 #[cfg(test)]
@@ -379,7 +382,7 @@ impl<'a> Experiment<'a> {
             gate: self.gate,
             verdict,
             reason,
-            positive_means,
+            positive_means: positive_means.to_owned(),
             machine: Machine::here(),
             seed: self.seed,
             arms: self.arms,

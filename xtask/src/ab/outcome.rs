@@ -1,13 +1,14 @@
 //! What an experiment leaves behind: everything that a reader needs to believe the verdict, or to
 //! judge the raw samples again. This is the JSON.
 
+use super::columns;
 use super::judge::{Judged, Samples, Verdict};
 use super::link::Moved;
 use super::measure::Block;
 use super::scenario::{Evidence, Fitted};
 use crate::shared::{command, paths, registry::Gate};
 use crate::stats::robust;
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
@@ -15,7 +16,7 @@ use std::process::Command;
 pub const SCHEMA: u32 = 1;
 
 /// One experiment.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
     /// Version of this format.
     pub schema: u32,
@@ -26,7 +27,7 @@ pub struct Outcome {
     /// Why, in a sentence.
     pub reason: String,
     /// What a positive effect means.
-    pub positive_means: &'static str,
+    pub positive_means: String,
     /// Where and when.
     pub machine: Machine,
     /// What the experiment was started with; the same seed gives the same layouts and orders.
@@ -44,7 +45,7 @@ pub struct Outcome {
 }
 
 /// The two arms.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Arms {
     /// The features that make the difference: the gate and what it turns on.
     pub features: BTreeSet<String>,
@@ -63,7 +64,7 @@ pub struct Arms {
 }
 
 /// One scenario that was timed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Timed {
     /// The scenario.
     pub scenario: Fitted,
@@ -72,12 +73,15 @@ pub struct Timed {
     /// What the last look made of it; `None` if too few layouts came together.
     pub judged: Option<Judged>,
     /// Median nanoseconds per operation of the arms (without, with).
+    #[serde(deserialize_with = "figures")]
     pub ns_per_op: (f64, f64),
     /// Median over layouts of the higher of two runs' peak resident memory, KiB (without, with).
+    #[serde(deserialize_with = "figures")]
     pub peak_kib: (f64, f64),
     /// Layouts dropped because something else disturbed the machine.
     pub dropped: usize,
     /// The raw samples.
+    #[serde(with = "columns")]
     pub blocks: Vec<Block>,
 }
 
@@ -132,8 +136,14 @@ impl Timed {
     }
 }
 
+/// A pair of figures; JSON has null where there was nothing to make one from.
+fn figures<'de, D: Deserializer<'de>>(from: D) -> Result<(f64, f64), D::Error> {
+    let (one, two) = <(Option<f64>, Option<f64>)>::deserialize(from)?;
+    Ok((one.unwrap_or(f64::NAN), two.unwrap_or(f64::NAN)))
+}
+
 /// Where and when an experiment ran.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Machine {
     /// The processor's name.
     pub processor: String,

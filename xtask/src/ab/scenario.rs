@@ -37,7 +37,7 @@ pub struct Scenario {
 }
 
 /// A scenario fitted to this machine.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Fitted {
     /// Its name.
     pub name: String,
@@ -130,7 +130,7 @@ pub fn fit(scenario: &Scenario, program: &Path, processor: usize) -> Result<Fitt
 }
 
 /// How often what differs ran, in one scenario. Pairs are (arm without, arm with).
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Evidence {
     /// What counted.
     pub counter: Counter,
