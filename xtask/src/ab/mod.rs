@@ -19,7 +19,7 @@ mod judge;
 pub(crate) mod link;
 mod measure;
 pub(crate) mod object;
-mod outcome;
+pub(crate) mod outcome;
 mod probe;
 mod process;
 mod report;

@@ -6,7 +6,7 @@
 //! next one, and the same neighbour would profit every time.
 
 mod html;
-mod instructions;
+pub mod instructions;
 mod limits;
 pub mod peers;
 mod plot;
