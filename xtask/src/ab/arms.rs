@@ -1,36 +1,110 @@
-//! The two arms of an experiment: the scenario program compiled without and with the gate, once
-//! each, and the proof that the gate is all that differs.
+//! The two arms of an experiment: each compiled once, and for gates the proof that they are all that
+//! differs.
 //!
 //! Each arm has a target folder of its own below `target/ab`, so that a second experiment rebuilds
 //! only what changed. What rustc gave the linker is kept beside it.
 
 use super::link::{Linker, Moved};
 use super::object::Code;
+use super::process::Program;
 use crate::shared::{command, paths, registry::PACKAGE};
 use anyhow::{Context, Result, bail};
 use cargo_metadata::{Artifact, Message};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
-/// The program that an experiment measures: every scenario, with the heap compiled in.
-const PROGRAM: &str = "hakmem-scenario-linked";
-const PROGRAM_PACKAGE: &str = "hakmem-scenarios";
+/// What an experiment compiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Artefact {
+    /// Every scenario, with the heap compiled in.
+    Linked,
+    /// Every scenario, on the C names.
+    OnSystem,
+    /// The heap as a library to preload.
+    Library,
+}
 
-/// One compiled arm.
-pub struct Arm {
+impl Artefact {
+    fn package(self) -> &'static str {
+        match self {
+            Artefact::Linked | Artefact::OnSystem => "hakmem-scenarios",
+            Artefact::Library => "hakmem-preload",
+        }
+    }
+
+    /// The arguments of `cargo rustc` that pick it.
+    fn target(self) -> &'static [&'static str] {
+        match self {
+            Artefact::Linked => &["--bin", "hakmem-scenario-linked"],
+            Artefact::OnSystem => &["--bin", "hakmem-scenario"],
+            Artefact::Library => &["--lib"],
+        }
+    }
+}
+
+/// What to compile, and from where.
+#[derive(Clone, Debug)]
+pub struct Recipe<'a> {
+    /// The name of its folder below `target/ab`: what differs must not share one.
+    pub name: String,
+    /// The checkout.
+    pub root: &'a Path,
+    /// What of it.
+    pub artefact: Artefact,
+    /// Features of the allocator to turn on.
+    pub features: Vec<String>,
+}
+
+/// One compiled artefact, ready to be linked again and again.
+#[derive(Clone, Debug)]
+pub struct Compiled {
     /// How to link it.
+    pub linker: Linker,
+    /// What the check of the linker found.
+    pub moved: Moved,
+    /// A link in the compiler's order.
+    pub file: PathBuf,
+    /// Features and profile of every crate that went in, as cargo reports them.
+    units: BTreeMap<String, Unit>,
+}
+
+/// The library that an arm preloads.
+pub enum Preload {
+    /// As somebody else built it: one layout.
+    Fixed(PathBuf),
+    /// Linked anew for each layout.
+    Linked(Box<Compiled>),
+}
+
+/// One arm: a program, what is preloaded into it, and what is known of its code.
+pub struct Arm {
+    /// How to link the program.
     pub linker: Linker,
     /// What the check of the linker found.
     pub moved: Moved,
     /// A link in the compiler's order, for counting and for the list of what is used.
     pub program: PathBuf,
+    /// What is preloaded, if anything is.
+    pub preload: Option<Preload>,
     /// The functions of that link, by symbol.
     pub functions: BTreeMap<String, u64>,
-    /// The code before linking, what the linker drops left out.
+    /// The code before linking, what the linker drops left out. Empty with a preloaded library.
     pub code: Code,
-    /// Features and profile of every crate that went in, as cargo reports them.
     units: BTreeMap<String, Unit>,
+}
+
+/// What of an arm's layout changes from block to block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layouts {
+    /// All of both arms' code.
+    Vary,
+    /// The program and our library; the peer's library is the one that its makers' flags gave.
+    PeerFixed,
+    /// Nothing: this linker cannot shuffle functions.
+    Single,
 }
 
 /// What cargo says about one compiled crate.
@@ -62,14 +136,19 @@ pub fn folder() -> PathBuf {
     paths::target().join("ab")
 }
 
-impl Arm {
-    /// Compiles the arm with `features` of the allocator on, into a folder called `name`.
-    pub fn build(name: &str, features: &[String]) -> Result<Arm> {
-        let folder = folder().join(name);
+/// A name for the folder of an arm with these features: what differs must not share one.
+pub fn folder_name(features: &BTreeSet<String>) -> String {
+    super::question::short(&features.iter().cloned().collect::<Vec<_>>().join("+"))
+}
+
+impl Compiled {
+    /// Compiles what the recipe says into a folder of its own, and checks that its linker shuffles.
+    pub fn build(recipe: &Recipe<'_>) -> Result<Compiled> {
+        let folder = folder().join(&recipe.name);
         std::fs::create_dir_all(&folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
         let kept = folder.join("linker.json");
-        let (mut units, mut printed) = compile(&folder, features)?;
+        let (mut units, mut printed) = compile(&folder, recipe)?;
         let mut linker = match printed {
             Some(linker) => linker,
             // Cargo found it up to date and did not run rustc: the command is the kept one.
@@ -77,31 +156,84 @@ impl Arm {
                 Some(linker) => linker,
                 None => {
                     let mut clean = command::cargo();
-                    clean
-                        .args([
-                            "clean",
-                            "--quiet",
-                            "--release",
-                            "--package",
-                            PROGRAM_PACKAGE,
-                            "--target-dir",
-                        ])
-                        .arg(&folder);
-                    command::output(&mut clean)?;
-                    (units, printed) = compile(&folder, features)?;
+                    clean.current_dir(recipe.root).args(["clean", "--quiet", "--release"]);
+                    clean.args(["--package", recipe.artefact.package(), "--target-dir"]);
+                    command::output(clean.arg(&folder))?;
+                    (units, printed) = compile(&folder, recipe)?;
                     printed
                         .context("rustc printed no linker command; this needs Rust 1.95 on Linux")?
                 }
             },
         };
         let moved = linker.check_shuffle(&folder)?;
-        std::fs::write(&kept, serde_json::to_string_pretty(&linker)?)?;
-        let program = folder.join("compiler-order");
-        linker.link(&program, None)?;
-        let functions = super::link::addresses(&program)?;
+        std::fs::write(&kept, serde_json::to_string_pretty(&linker)?)
+            .with_context(|| format!("cannot write {}", kept.display()))?;
+        let file = folder.join("compiler-order");
+        linker.link(&file, None)?;
+        Ok(Compiled { linker, moved, file, units })
+    }
+}
+
+impl Arm {
+    /// Compiles an arm with the heap in the program, and reads its code.
+    pub fn build(recipe: &Recipe<'_>) -> Result<Arm> {
+        let Compiled { linker, moved, file, units } = Compiled::build(recipe)?;
+        let functions = super::link::addresses(&file)?;
         let mut code = Code::load(&linker.inputs())?;
-        code.retain(&super::link::symbols(&program)?);
-        Ok(Arm { linker, moved, program, functions, code, units })
+        code.retain(&super::link::symbols(&file)?);
+        Ok(Arm { linker, moved, program: file, preload: None, functions, code, units })
+    }
+
+    /// The default build of this checkout.
+    pub fn build_default() -> Result<Arm> {
+        Arm::build(&Recipe::gates(BTreeSet::new(), "out"))
+    }
+
+    /// An arm that is one program on a preloaded library, or on the C library's heap.
+    pub fn on(program: &Compiled, preload: Option<Preload>) -> Arm {
+        Arm {
+            linker: program.linker.clone(),
+            moved: program.moved,
+            program: program.file.clone(),
+            preload,
+            functions: BTreeMap::new(),
+            code: Code::default(),
+            units: program.units.clone(),
+        }
+    }
+
+    /// The arm in the compiler's order.
+    pub fn as_compiled(&self) -> Program {
+        let preload = self.preload.as_ref().map(|preload| match preload {
+            Preload::Fixed(library) => library.clone(),
+            Preload::Linked(library) => library.file.clone(),
+        });
+        Program { file: self.program.clone(), preload }
+    }
+
+    /// The arm in the layout that `seed` stands for, as a file called `name`. Names of one length
+    /// make paths of one length, and a path lies on the program's stack.
+    pub fn link(&self, folder: &Path, name: &str, seed: u32) -> Result<Program> {
+        let file = folder.join(name);
+        self.linker.link(&file, Some(seed))?;
+        let library = folder.join(format!("{name}.so"));
+        match &self.preload {
+            None => return Ok(Program { file, preload: None }),
+            Some(Preload::Linked(preload)) => preload.linker.link(&library, Some(seed))?,
+            Some(Preload::Fixed(from)) => std::fs::copy(from, &library)
+                .map(drop)
+                .with_context(|| format!("cannot copy {}", from.display()))?,
+        }
+        Ok(Program { file, preload: Some(library) })
+    }
+
+    /// True if the linker can put all of this arm's code in another order, but for a peer's.
+    pub fn shuffles(&self) -> bool {
+        let library = match &self.preload {
+            Some(Preload::Linked(library)) => library.linker.shuffles,
+            Some(Preload::Fixed(_)) | None => true,
+        };
+        self.linker.shuffles && library
     }
 
     /// The features of the allocator in this arm.
@@ -110,43 +242,59 @@ impl Arm {
     }
 }
 
-/// Shows that the arms differ in `gate`, with what it implies, and in nothing else. Returns what
-/// differs.
-pub fn one_difference(
-    out: &Arm,
-    with: &Arm,
-    gate: &str,
-    implied: &BTreeSet<String>,
-) -> Result<BTreeSet<String>> {
-    if out.gates().contains(gate) {
+impl Recipe<'static> {
+    /// This checkout's scenarios with the heap compiled in and these features of it on.
+    pub fn gates(features: BTreeSet<String>, name: &str) -> Recipe<'static> {
+        let artefact = Artefact::Linked;
+        let features = features.into_iter().collect();
+        Recipe { name: name.to_owned(), root: paths::root(), artefact, features }
+    }
+}
+
+/// Shows that the arms differ in `gates` and in nothing else. Returns what differs.
+pub fn one_difference(out: &Arm, with: &Arm, gates: &BTreeSet<String>) -> Result<BTreeSet<String>> {
+    if let Some(gate) = gates.intersection(&out.gates()).next() {
         bail!(
             "`{gate}` is on in the default build, so there is no arm without it; take it out of `default` first"
         );
     }
     let added: BTreeSet<String> = with.gates().difference(&out.gates()).cloned().collect();
-    if &added != implied {
+    if &added != gates {
         bail!(
-            "the arms differ in the features {added:?}, expected {implied:?}; see [features] in Cargo.toml"
+            "the arms differ in the features {added:?}, expected {gates:?}; see [features] in Cargo.toml"
         );
     }
     let without_gates = |arm: &Arm| {
         let mut units = arm.units.clone();
         if let Some(unit) = units.get_mut(PACKAGE) {
-            unit.features.retain(|feature| !implied.contains(feature));
+            unit.features.retain(|feature| !gates.contains(feature));
         }
         units
     };
-    let (left, right) = (without_gates(out), without_gates(with));
-    if let Some(name) =
-        left.keys().chain(right.keys()).find(|name| left.get(*name) != right.get(*name))
+    if let Some((name, left, right)) =
+        differing_units(&without_gates(out), &without_gates(with)).into_iter().next()
     {
         bail!(
-            "the arms differ in crate `{name}` too ({:?} and {:?}); no verdict could rest on them",
-            left.get(name),
-            right.get(name)
+            "the arms differ in crate `{name}` too ({left:?} and {right:?}); no verdict could rest on them"
         );
     }
     Ok(added)
+}
+
+/// The crates other than the allocator that two revisions do not share: other versions, features or
+/// profiles. They are part of what is compared, and the report names them.
+pub fn differing_crates(from: &Arm, to: &Arm) -> Vec<String> {
+    differing_units(&from.units, &to.units).into_iter().map(|(name, ..)| name).collect()
+}
+
+/// What differs between two lists of crates.
+fn differing_units<'a>(
+    left: &'a BTreeMap<String, Unit>,
+    right: &'a BTreeMap<String, Unit>,
+) -> Vec<(String, Option<Unit>, Option<Unit>)> {
+    let names: BTreeSet<&'a String> = left.keys().chain(right.keys()).collect();
+    let differ = names.into_iter().filter(|name| left.get(*name) != right.get(*name));
+    differ.map(|name| (name.clone(), left.get(name).cloned(), right.get(name).cloned())).collect()
 }
 
 fn read(path: &Path) -> Option<Linker> {
@@ -154,20 +302,12 @@ fn read(path: &Path) -> Option<Linker> {
     linker.inputs().iter().all(|input| input.exists()).then_some(linker)
 }
 
-/// Runs cargo; returns what it compiled and, if rustc linked the program, the linker command.
-fn compile(folder: &Path, features: &[String]) -> Result<(BTreeMap<String, Unit>, Option<Linker>)> {
+/// Runs cargo; returns what it compiled and, if rustc linked it, the linker command.
+fn compile(folder: &Path, recipe: &Recipe<'_>) -> Result<(BTreeMap<String, Unit>, Option<Linker>)> {
     let mut cargo = command::cargo();
-    cargo
-        .args([
-            "rustc",
-            "--release",
-            "--package",
-            PROGRAM_PACKAGE,
-            "--bin",
-            PROGRAM,
-            "--target-dir",
-        ])
-        .arg(folder);
+    cargo.current_dir(recipe.root);
+    cargo.args(["rustc", "--release", "--package", recipe.artefact.package()]);
+    cargo.args(recipe.artefact.target()).arg("--target-dir").arg(folder);
     cargo.args([
         "--config",
         "profile.release.codegen-units=1",
@@ -175,12 +315,17 @@ fn compile(folder: &Path, features: &[String]) -> Result<(BTreeMap<String, Unit>
         "profile.release.strip=false",
     ]);
     cargo.arg("--message-format=json-render-diagnostics");
-    for feature in features {
+    for feature in &recipe.features {
         cargo.arg("--features").arg(format!("{PACKAGE}/{feature}"));
     }
     cargo.args(["--", "--print=link-args", "-Csave-temps"]);
     cargo.env("RUSTC_WORKSPACE_WRAPPER", wrapper()?);
-    let output = command::output(&mut cargo)?;
+    let shown = command::show(&cargo);
+    let output =
+        cargo.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{shown}`"))?;
+    if !output.status.success() {
+        bail!("it does not compile:\n{}\n(by `{shown}`)", complaint(&output.stderr));
+    }
     let (mut units, mut linker) = (BTreeMap::new(), None);
     for message in Message::parse_stream(&*output.stdout) {
         match message? {
@@ -188,11 +333,20 @@ fn compile(folder: &Path, features: &[String]) -> Result<(BTreeMap<String, Unit>
                 let (name, unit) = unit(&artifact);
                 units.insert(name, unit);
             }
-            Message::TextLine(line) => linker = Linker::parse(&line, paths::root()).or(linker),
+            Message::TextLine(line) => linker = Linker::parse(&line, recipe.root).or(linker),
             _ => {}
         }
     }
     Ok((units, linker))
+}
+
+/// What the compiler says is wrong, from its first error on; without an error, cargo's last words.
+fn complaint(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let all: Vec<&str> = text.lines().collect();
+    let first = all.iter().position(|line| line.starts_with("error"));
+    let first = first.unwrap_or(all.len().saturating_sub(30));
+    all[first..].iter().take(40).copied().collect::<Vec<_>>().join("\n")
 }
 
 /// The wrapper script around rustc, written where it is missing.

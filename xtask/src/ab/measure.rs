@@ -9,12 +9,12 @@
 //! same program doing 1 % more of the work: what a true difference must look like.
 
 use super::arms::Arm;
-use super::process::{self, Conditions, Ran};
+use super::process::{self, Conditions, Program, Ran};
 use super::scenario::Fitted;
 use anyhow::{Context, Result, bail};
 use rand::{Rng, RngExt, seq::SliceRandom};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 /// The injected slowdown, in thousandths.
@@ -95,9 +95,9 @@ impl Block {
 /// The programs of one layout, below one folder; their paths are equally long, as a path lies on
 /// the program's stack.
 struct Linked {
-    out: PathBuf,
-    with: PathBuf,
-    control: PathBuf,
+    out: Program,
+    with: Program,
+    control: Program,
 }
 
 /// Everything that stays the same from layout to layout.
@@ -133,20 +133,17 @@ impl Bench<'_> {
     }
 
     fn link(&self, seed: u32, control_seed: u32) -> Result<Linked> {
-        let file = |name: &str| self.folder.join(name);
-        let linked = Linked { out: file("o"), with: file("w"), control: file("c") };
-        let (out, with) = (&self.arms.0.linker, &self.arms.1.linker);
+        let (out, with) = self.arms;
         // Side by side: nothing is being measured now.
         std::thread::scope(|scope| {
-            let first = scope.spawn(|| {
-                out.link(&linked.out, Some(seed)).and_then(|()| with.link(&linked.with, Some(seed)))
+            let pair = scope.spawn(|| {
+                Ok((out.link(self.folder, "o", seed)?, with.link(self.folder, "w", seed)?))
             });
-            let second = scope.spawn(|| out.link(&linked.control, Some(control_seed)));
-            [first, second]
-                .into_iter()
-                .try_for_each(|link| link.join().expect("linking does not panic"))
-        })?;
-        Ok(linked)
+            let control = out.link(self.folder, "c", control_seed);
+            let pair: Result<_> = pair.join().expect("linking does not panic");
+            let (out, with) = pair?;
+            Ok(Linked { out, with, control: control? })
+        })
     }
 
     fn block(
@@ -158,14 +155,18 @@ impl Bench<'_> {
     ) -> Result<Block> {
         let processor = (!scenario.threaded).then_some(self.processor);
         let conditions = Conditions { processor, padding: rng.random_range(0..4096) };
-        let run = |role: Role, ops: u64| -> Result<Ran> {
+        let what = |role: Role, ops: u64| {
             let (program, slowdown) = match role {
                 Role::Out => (&linked.out, 0),
                 Role::With => (&linked.with, self.injected_permille),
                 Role::Control => (&linked.control, 0),
                 Role::Slow => (&linked.control, SLOWDOWN_PERMILLE),
             };
-            process::run(program, &scenario.arguments(ops, slowdown), conditions)
+            (program, scenario.arguments(ops, slowdown))
+        };
+        let run = |role: Role, ops: u64| -> Result<Ran> {
+            let (program, arguments) = what(role, ops);
+            process::run(program, &arguments, conditions)
         };
         for role in [Role::Out, Role::With, Role::Control] {
             run(role, (scenario.ops / 8).max(1))?;
@@ -180,7 +181,10 @@ impl Bench<'_> {
             .collect::<Result<Vec<_>>>()?;
         let stolen_ms = process::stolen_ms(processor).saturating_sub(stolen);
         let wall_ms = started.elapsed().as_secs_f64() * 1e3;
-        same_work(scenario, &runs)?;
+        same_work(scenario, &runs, |role| {
+            let (program, arguments) = what(role, scenario.ops);
+            program.by_hand(&arguments)
+        })?;
         let of = |role: Role| {
             runs.iter().filter(move |(ran, _)| *ran == role).map(|(_, ran)| &ran.printed)
         };
@@ -240,20 +244,26 @@ fn disturbance(stolen: f64, off_processor: f64, limit: f64) -> Option<Disturbanc
     }
 }
 
-/// An error unless all processes did the same work.
-fn same_work(scenario: &Fitted, runs: &[(Role, Ran)]) -> Result<()> {
-    let Some((_, first)) = runs.first() else { return Ok(()) };
+/// An error unless all processes did the same work. `by_hand` says how to repeat one.
+fn same_work(
+    scenario: &Fitted,
+    runs: &[(Role, Ran)],
+    by_hand: impl Fn(Role) -> String,
+) -> Result<()> {
+    let Some((expected, first)) = runs.first() else { return Ok(()) };
     for (role, ran) in runs {
         let (ours, theirs) = (&ran.printed, &first.printed);
         if ours.checksum != theirs.checksum || ours.ops != theirs.ops {
             bail!(
-                "scenario {} did different work in two programs ({:?}: checksum {}, {} operations; expected {}, {}); this is a bug, not a verdict",
+                "scenario {} did different work in two programs (checksum {} of {} operations, expected {} of {}); \
+                 there is no verdict; by hand: `{}` and `{}`",
                 scenario.name,
-                role,
                 ours.checksum,
                 ours.ops,
                 theirs.checksum,
-                theirs.ops
+                theirs.ops,
+                by_hand(*role),
+                by_hand(*expected),
             );
         }
     }
@@ -281,11 +291,18 @@ mod tests {
 
     #[test]
     fn different_work_is_an_error_and_never_a_verdict() {
-        assert!(same_work(&fitted(), &[(Role::Out, printed(7)), (Role::With, printed(7))]).is_ok());
-        let error = same_work(&fitted(), &[(Role::Out, printed(7)), (Role::With, printed(8))])
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("checksum 8") && error.contains("expected 7"), "{error}");
+        let of = |with: u64| {
+            let runs = [(Role::Out, printed(7)), (Role::With, printed(with))];
+            same_work(&fitted(), &runs, |role| format!("run {role:?}"))
+        };
+        assert!(of(7).is_ok());
+        let error = of(8).unwrap_err().to_string();
+        assert!(
+            error.contains("checksum 8")
+                && error.contains("expected 7")
+                && error.contains("`run With` and `run Out`"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! What an experiment leaves behind: everything that a reader needs to believe the verdict, or to
 //! judge the raw samples again. This is the JSON.
 
+use super::arms::Layouts;
 use super::columns;
 use super::judge::{Judged, Samples, Verdict};
 use super::link::Moved;
 use super::measure::Block;
+use super::question::Question;
 use super::scenario::{Evidence, Fitted};
-use crate::shared::{command, paths, registry::Gate};
+use crate::shared::{command, paths};
 use crate::stats::robust;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,8 +22,8 @@ pub const SCHEMA: u32 = 1;
 pub struct Outcome {
     /// Version of this format.
     pub schema: u32,
-    /// The gate.
-    pub gate: Gate,
+    /// What it is about.
+    pub question: Question,
     /// The verdict.
     pub verdict: Verdict,
     /// Why, in a sentence.
@@ -55,8 +57,8 @@ pub struct Arms {
     pub differing: BTreeMap<String, (usize, usize)>,
     /// Data that differ: bytes in the arm (without, with).
     pub data: BTreeMap<String, (u64, u64)>,
-    /// True if each layout was linked anew; else the verdict is about a single layout.
-    pub layouts_vary: bool,
+    /// What was linked anew for each layout.
+    pub layouts: Layouts,
     /// The check of the linker: functions, and how many of them two seeds place differently.
     pub moved: Moved,
     /// False where the system does not let address randomisation be turned off.

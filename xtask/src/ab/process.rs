@@ -1,11 +1,12 @@
 //! Running a scenario so that nothing but the program itself decides its time: a fresh process,
 //! on one processor, at fixed addresses, with an environment that holds nothing but padding.
 
+use crate::shared::command;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -35,6 +36,32 @@ pub struct Ran {
     pub preempted: i64,
 }
 
+/// What to run: a program file, and the library to preload into it, if any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// The program.
+    pub file: PathBuf,
+    /// What goes between it and the C library.
+    pub preload: Option<PathBuf>,
+}
+
+impl Program {
+    /// A program as it is.
+    #[cfg(test)]
+    pub fn plain(file: &Path) -> Program {
+        Program { file: file.to_owned(), preload: None }
+    }
+
+    /// The command line by which a person runs the same.
+    pub fn by_hand(&self, arguments: &[String]) -> String {
+        let preload = self
+            .preload
+            .as_ref()
+            .map_or(String::new(), |library| format!("LD_PRELOAD={} ", library.display()));
+        format!("{preload}{} {}", self.file.display(), arguments.join(" "))
+    }
+}
+
 /// Conditions that both arms share.
 #[derive(Clone, Copy, Debug)]
 pub struct Conditions {
@@ -45,18 +72,25 @@ pub struct Conditions {
 }
 
 /// Runs `program` with `arguments` and reads the line that it prints.
-pub fn run(program: &Path, arguments: &[String], conditions: Conditions) -> Result<Ran> {
-    let mut command = Command::new(program);
+pub fn run(program: &Program, arguments: &[String], conditions: Conditions) -> Result<Ran> {
+    let mut command = Command::new(&program.file);
     command.args(arguments).env_clear().env("PADDING", "x".repeat(conditions.padding));
+    if let Some(library) = &program.preload {
+        command.env("LD_PRELOAD", library);
+    }
+    // Complaints go to a file: a pipe that nobody reads meanwhile would stop a long one for ever.
+    let mut complaints = tempfile::tempfile().context("no scratch file")?;
     // Of its own group: Ctrl-C ends us in order, not the program in the middle of a block.
-    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.stderr(complaints.try_clone().context("no scratch file")?);
     let mut child = {
         let _pinned = conditions.processor.map(Pinned::to).transpose()?;
-        command.spawn().with_context(|| format!("cannot start {}", program.display()))?
+        command.spawn().with_context(|| format!("cannot start {}", program.file.display()))?
     };
-    let (mut text, mut complaint) = (String::new(), String::new());
-    child.stdout.take().expect("piped").read_to_string(&mut text)?;
-    child.stderr.take().expect("piped").read_to_string(&mut complaint)?;
+    // What a crashing program prints need not be text.
+    let mut text = Vec::new();
+    child.stdout.take().expect("piped").read_to_end(&mut text)?;
+    let text = String::from_utf8_lossy(&text);
     let mut status = 0;
     // SAFETY: zeroed is a valid rusage, both places are writable, and `child` is never waited for
     // through its handle, so that the process is ours to reap.
@@ -67,13 +101,51 @@ pub fn run(program: &Path, arguments: &[String], conditions: Conditions) -> Resu
         }
         usage
     };
-    let shown = || format!("{} {}", program.display(), arguments.join(" "));
+    let mut complaint = Vec::new();
+    complaints.rewind()?;
+    complaints.read_to_end(&mut complaint)?;
+    let complaint = String::from_utf8_lossy(&complaint);
+    let shown = || program.by_hand(arguments);
     if status != 0 {
-        bail!("`{}` failed (wait status {status}): {}", shown(), complaint.trim());
+        bail!(
+            "a scenario {}, so there is no verdict; by hand: `{}`{}",
+            ended(status),
+            shown(),
+            said(&complaint)
+        );
     }
-    let printed = serde_json::from_str(text.trim())
-        .with_context(|| format!("`{}` printed {:?}", shown(), text.trim()))?;
+    // The loader only warns when it cannot preload, and the program would run on the system's heap.
+    if complaint.contains("LD_PRELOAD") {
+        bail!("`{}` ran without its library{}", shown(), said(&complaint));
+    }
+    let printed = serde_json::from_str(text.trim()).with_context(|| {
+        format!(
+            "a scenario printed {:?} instead of its figures; by hand: `{}`",
+            text.trim(),
+            shown()
+        )
+    })?;
     Ok(Ran { printed, preempted: usage.ru_nivcsw })
+}
+
+/// How a process ended, in words.
+fn ended(status: libc::c_int) -> String {
+    if libc::WIFSIGNALED(status) {
+        let signal = libc::WTERMSIG(status);
+        let name = nix::sys::signal::Signal::try_from(signal)
+            .map_or_else(|_| signal.to_string(), |signal| signal.as_str().to_owned());
+        format!("crashed ({name})")
+    } else {
+        format!("failed (exit code {})", libc::WEXITSTATUS(status))
+    }
+}
+
+/// The end of what a program said on standard error, as the rest of a message.
+fn said(complaint: &str) -> String {
+    match command::tail(complaint.trim().as_bytes(), 5) {
+        said if said.is_empty() => "; it said nothing".to_owned(),
+        said => format!("; it said: {said}"),
+    }
 }
 
 /// Holds this thread, and what it starts, on one processor until dropped.
@@ -154,6 +226,28 @@ pub fn load() -> f64 {
     text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0.0)
 }
 
+/// What this machine does not tell and the verdict would rest on, with what that costs.
+pub fn unknown_here() -> Vec<String> {
+    unknown_below(Path::new("/proc"))
+}
+
+fn unknown_below(proc: &Path) -> Vec<String> {
+    let mut unknown = Vec::new();
+    if !proc.join("stat").exists() {
+        unknown.push(format!(
+            "the time that the hypervisor and other programs took: there is no {}; blocks are only dropped for what the programs' own clocks show",
+            proc.join("stat").display()
+        ));
+    }
+    if !proc.join("self/status").exists() {
+        unknown.push(format!(
+            "memory: there is no {}, so its columns say nothing and the verdict is about time alone",
+            proc.join("self/status").display()
+        ));
+    }
+    unknown
+}
+
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// From here on, the first Ctrl-C asks for an orderly end; the second ends at once.
@@ -185,7 +279,7 @@ mod tests {
         let fixture = Fixture::new("used");
         let arm = fixture.arm(false);
         let arguments = ["--scenario", "work", "--ops", "1234"].map(str::to_owned);
-        let ran = run(&arm.program, &arguments, conditions(100)).unwrap();
+        let ran = run(&Program::plain(&arm.program), &arguments, conditions(100)).unwrap();
         assert_eq!(ran.printed.ops, 1234);
         assert!(ran.printed.ns > 0);
         // SAFETY: two plain sets.
@@ -196,13 +290,49 @@ mod tests {
 
     #[test]
     fn a_failing_program_is_named_with_its_complaint() {
-        let error = run(Path::new("/bin/ls"), &["/nonexistent-folder".to_owned()], conditions(0))
-            .unwrap_err()
-            .to_string();
+        let ls = Program::plain(Path::new("/bin/ls"));
+        let error =
+            run(&ls, &["/nonexistent-folder".to_owned()], conditions(0)).unwrap_err().to_string();
         assert!(
-            error.contains("/bin/ls /nonexistent-folder") && error.contains("No such file"),
+            error.contains("by hand: `/bin/ls /nonexistent-folder`")
+                && error.contains("exit code 2")
+                && error.contains("No such file"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_crash_names_its_signal_and_garbage_is_no_figure() {
+        let sh = Program::plain(Path::new("/bin/sh"));
+        let run = |script: &str| {
+            let arguments = ["-c", script].map(str::to_owned);
+            run(&sh, &arguments, conditions(0)).unwrap_err().to_string()
+        };
+        let error = run("kill -SEGV $$");
+        assert!(error.contains("crashed (SIGSEGV)") && error.contains("no verdict"), "{error}");
+        let error = run("echo 12 figures");
+        assert!(error.contains("printed \"12 figures\"") && error.contains("by hand"), "{error}");
+    }
+
+    #[test]
+    fn a_library_that_does_not_load_is_an_error_and_not_another_heap() {
+        let program = Program {
+            file: PathBuf::from("/bin/echo"),
+            preload: Some(PathBuf::from("/nonexistent.so")),
+        };
+        let error = run(&program, &["{}".to_owned()], conditions(0)).unwrap_err().to_string();
+        assert!(
+            error.contains("LD_PRELOAD=/nonexistent.so /bin/echo {}")
+                && error.contains("without its library"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_machine_without_proc_says_what_that_costs() {
+        assert!(unknown_here().is_empty());
+        let unknown = unknown_below(Path::new("/nonexistent"));
+        assert!(unknown[0].contains("hypervisor") && unknown[1].contains("time alone"));
     }
 
     #[test]

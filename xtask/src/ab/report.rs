@@ -1,7 +1,9 @@
 //! The experiment for a reader: the verdict first, then the figures, then what they rest on.
 
+use super::arms::Layouts;
 use super::judge::{Call, Estimate, Judged, Verdict};
-use super::outcome::{Outcome, Timed};
+use super::outcome::Outcome;
+use super::question::Question;
 use comfy_table::{CellAlignment, Table};
 use console::style;
 use std::fmt::Write;
@@ -15,15 +17,8 @@ pub fn text(outcome: &Outcome) -> String {
 }
 
 fn write(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
-    let gate = &outcome.gate;
-    writeln!(
-        text,
-        "\n{} ({}, {} path): {}",
-        style(&gate.name).bold(),
-        gate.kind.name(),
-        gate.path,
-        gate.counts
-    )?;
+    let question = &outcome.question;
+    writeln!(text, "\n{} ({})", style(question.name()).bold(), question.about())?;
     let name = style(outcome.verdict.name()).bold();
     let name = match outcome.verdict {
         Verdict::Go | Verdict::Neutral => name.green(),
@@ -32,7 +27,7 @@ fn write(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
     };
     writeln!(text, "{name}: {}\n", outcome.reason)?;
     if !outcome.timed.is_empty() {
-        writeln!(text, "{}", table(&outcome.timed))?;
+        writeln!(text, "{}", table(outcome))?;
         writeln!(
             text,
             "Effect in per cent (100 times the logarithm of the ratio of times): {}.",
@@ -50,8 +45,8 @@ fn write(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
         controls(text, outcome)?;
     }
     evidence(text, outcome)?;
-    if !gate.old_verdict.is_empty() {
-        writeln!(text, "The old system's figure: {}.", gate.old_verdict)?;
+    if !question.old_verdict().is_empty() {
+        writeln!(text, "The old system's figure: {}.", question.old_verdict())?;
     }
     for missing in &outcome.missing {
         writeln!(text, "{} {missing}", style("missing:").yellow())?;
@@ -59,20 +54,21 @@ fn write(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
     Ok(())
 }
 
-fn table(timed: &[Timed]) -> Table {
+fn table(outcome: &Outcome) -> Table {
+    let (out, with) = outcome.question.arms();
     let mut table = Table::new();
     table.set_header([
         "scenario",
         "effect %",
         "interval",
         "layouts",
-        "ns/op out",
-        "in",
+        &format!("ns/op {out}"),
+        &with,
         "added/op",
         "peak memory",
         "call",
     ]);
-    for timed in timed {
+    for timed in &outcome.timed {
         let judged = timed.judged.as_ref();
         let dash = || "-".to_owned();
         let added = timed.evidence.as_ref().map_or_else(dash, |evidence| {
@@ -174,12 +170,18 @@ fn controls(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
 fn evidence(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
     let arms = &outcome.arms;
     let features: Vec<&str> = arms.features.iter().map(String::as_str).collect();
-    writeln!(
-        text,
-        "The arms differ in {} and in nothing else; {} functions compared before linking.",
-        features.join(", "),
-        arms.functions
-    )?;
+    match outcome.question {
+        Question::Gates { .. } => writeln!(
+            text,
+            "The arms differ in {} and in nothing else; {} functions compared before linking.",
+            features.join(", "),
+            arms.functions
+        )?,
+        Question::Revisions { .. } => {
+            writeln!(text, "{} functions compared before linking.", arms.functions)?;
+        }
+        Question::Peer { .. } => {}
+    }
     if !arms.differing.is_empty() {
         let (out, with) =
             arms.differing.values().fold((0, 0), |sum, own| (sum.0 + own.0, sum.1 + own.1));
@@ -235,13 +237,18 @@ fn evidence(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
             outcome.passed_over.iter().map(|(name, why)| format!("{name} ({why})")).collect();
         writeln!(text, "Not timed: {}.", list.join(", "))?;
     }
-    let layouts = if arms.layouts_vary {
-        format!(
-            "re-linked for each layout; two seeds place {} of {} functions differently",
-            arms.moved.elsewhere, arms.moved.functions
-        )
-    } else {
-        "ONE LAYOUT ONLY: this linker cannot shuffle functions".to_owned()
+    let moved = format!(
+        "two seeds place {} of {} functions differently",
+        arms.moved.elsewhere, arms.moved.functions
+    );
+    let layouts = match arms.layouts {
+        Layouts::Vary => format!("re-linked for each layout; {moved}"),
+        Layouts::PeerFixed => {
+            format!(
+                "program and hakmem re-linked for each block, {moved}; ONE LAYOUT of the peer's library"
+            )
+        }
+        Layouts::Single => "ONE LAYOUT ONLY: this linker cannot shuffle functions".to_owned(),
     };
     writeln!(text, "Layouts: {layouts}. Seed {}; {:.0} s.", outcome.seed, outcome.seconds)?;
     let machine = &outcome.machine;

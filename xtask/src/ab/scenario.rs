@@ -107,7 +107,7 @@ pub fn candidates(all: &[Scenario]) -> Vec<Scenario> {
 }
 
 /// Finds how many operations make a process of the wanted length.
-pub fn fit(scenario: &Scenario, program: &Path, processor: usize) -> Result<Fitted> {
+pub fn fit(scenario: &Scenario, program: &process::Program, processor: usize) -> Result<Fitted> {
     let mut fitted = Fitted {
         name: scenario.name.clone(),
         unit: scenario.unit.clone(),
@@ -125,6 +125,34 @@ pub fn fit(scenario: &Scenario, program: &Path, processor: usize) -> Result<Fitt
         )?;
         fitted.ns_per_op = fitted.time(&ran.printed).max(1) as f64 / ran.printed.ops.max(1) as f64;
         fitted.ops = ((WORK_NS / fitted.ns_per_op) as u64).max(1);
+    }
+    Ok(fitted)
+}
+
+/// Fits the scenario to the first arm, once both were seen to do the same work in it.
+pub fn fit_both(
+    scenario: &Scenario,
+    arms: (&process::Program, &process::Program),
+    processor: usize,
+) -> Result<Fitted> {
+    let fitted = fit(scenario, arms.0, processor)?;
+    let conditions =
+        Conditions { processor: (!scenario.threaded).then_some(processor), padding: 64 };
+    let arguments = fitted.arguments((fitted.ops / 8).max(1), 0);
+    let run = |arm: &process::Program| process::run(arm, &arguments, conditions);
+    let (one, two) = (run(arms.0)?.printed, run(arms.1)?.printed);
+    if (one.ops, &one.checksum) != (two.ops, &two.checksum) {
+        bail!(
+            "scenario {} did different work in the two arms (checksum {} of {} operations, and {} of {}); \
+             there is no verdict; by hand: `{}` and `{}`",
+            scenario.name,
+            one.checksum,
+            one.ops,
+            two.checksum,
+            two.ops,
+            arms.0.by_hand(&arguments),
+            arms.1.by_hand(&arguments)
+        );
     }
     Ok(fitted)
 }
@@ -292,17 +320,13 @@ fn places(arm: &Arm, places: &Places) -> BTreeSet<u64> {
 /// A scenario with what was counted in it; an error where nothing could be.
 pub type Looked = (Fitted, Result<Evidence>);
 
-/// Fits and counts each scenario, two at a time: counting is exact whatever else runs.
+/// Counts in each scenario, two at a time: counting is exact whatever else runs. After Ctrl-C the
+/// rest is left out.
 pub fn look(
-    scenarios: &[Scenario],
+    fitted: Vec<Fitted>,
     counting: &Counting<'_>,
-    processor: usize,
     done: impl Fn(&str) + Sync,
-) -> Result<Vec<Looked>> {
-    let mut fitted = Vec::new();
-    for scenario in scenarios {
-        fitted.push(fit(scenario, &counting.arms.0.program, processor)?);
-    }
+) -> Vec<Looked> {
     let next = std::sync::Mutex::new(fitted.into_iter().enumerate());
     let found = std::sync::Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -324,7 +348,7 @@ pub fn look(
     });
     let mut found = found.into_inner().expect("no panic");
     found.sort_by_key(|(place, _)| *place);
-    Ok(found.into_iter().map(|(_, looked)| looked).collect())
+    found.into_iter().map(|(_, looked)| looked).collect()
 }
 
 /// The scenarios in which a difference would show best, at most `most`.

@@ -58,7 +58,7 @@ impl Try {
 /// Runs experiments round after round until the budget is spent.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let bar = term::spinner("Building", "the default arm");
-    let arm = Arm::build("out", &[]);
+    let arm = Arm::build_default();
     bar.finish_and_clear();
     let arm = arm.context("building the default arm")?;
     let all = scenario::list(&arm.program)?;
@@ -77,7 +77,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut tries: Vec<Try> = Vec::new();
     'rounds: for round in 0.. {
         for scenario in &chosen {
-            let fitted = [scenario::fit(scenario, &arm.program, processor)?];
+            let fitted = [scenario::fit(scenario, &arm.as_compiled(), processor)?];
             for injected in INJECTED {
                 let left = deadline.saturating_duration_since(Instant::now());
                 if process::interrupted() || left.is_zero() {

@@ -1,14 +1,14 @@
 //! What a registry must hold: rows with the values that are allowed, and umbrellas that are what
 //! their names say.
 
-use crate::shared::registry::{Gate, Kind, Registry};
+use crate::shared::registry::{Kind, Registry};
 use std::collections::BTreeSet;
 
 /// How often a gate's code may run.
 const PATHS: [&str; 4] = ["hot", "warm", "cold", "edge"];
 
 /// Keys that a row may have besides those that every row has.
-const MORE: [&str; 2] = ["conflicts", "note"];
+const MORE: [&str; 3] = ["conflicts", "needs", "note"];
 
 /// The umbrellas, and the kinds of gates that each of them is the union of. `layers` may leave out
 /// a layer that declares a conflict.
@@ -48,7 +48,12 @@ pub fn values(registry: &Registry) -> Vec<String> {
                 say(format!("turns on `{need}`, which is no gate"));
             }
         }
-        for other in conflicts(gate) {
+        for need in gate.listed("needs") {
+            if !registry.gates.contains_key(&need) {
+                say(format!("needs `{need}`, which is no gate"));
+            }
+        }
+        for other in gate.listed("conflicts") {
             if !registry.gates.contains_key(&other) {
                 say(format!("conflicts with `{other}`, which is no gate"));
             }
@@ -77,7 +82,7 @@ pub fn umbrellas(registry: &Registry) -> Vec<String> {
         let inside = union(registry, &umbrella.name);
         for gate in registry.gates.values() {
             let belongs = kinds.contains(&gate.kind);
-            if belongs && !inside.contains(&gate.name) && conflicts(gate).is_empty() {
+            if belongs && !inside.contains(&gate.name) && gate.listed("conflicts").is_empty() {
                 say(format!("leaves out `{}`, a {} gate", gate.name, gate.kind.name()));
             }
             let needed = inside.iter().any(|other| {
@@ -111,16 +116,10 @@ pub fn union(registry: &Registry, feature: &str) -> BTreeSet<String> {
     gates
 }
 
-/// The gates that a gate declares not to work with.
-fn conflicts(gate: &Gate) -> Vec<String> {
-    let listed = gate.more.get("conflicts").and_then(|value| value.as_array());
-    listed.into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shared::registry::Umbrella;
+    use crate::shared::registry::{Gate, Umbrella};
 
     fn gate(name: &str, kind: Kind) -> Gate {
         Gate {

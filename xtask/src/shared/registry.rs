@@ -74,6 +74,14 @@ pub struct Gate {
     pub more: BTreeMap<String, serde_json::Value>,
 }
 
+impl Gate {
+    /// The names that the row lists under `key`; none where it has no such list.
+    pub fn listed(&self, key: &str) -> Vec<String> {
+        let listed = self.more.get(key).and_then(|value| value.as_array());
+        listed.into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
+    }
+}
+
 /// A feature that is a plain union of gates and other unions.
 #[derive(Clone, Debug, Serialize)]
 pub struct Umbrella {
