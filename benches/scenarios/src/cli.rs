@@ -8,19 +8,23 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail, ensure};
 use lexopt::prelude::*;
 
-use crate::{Config, Heap, SCENARIOS, find, registry};
+use crate::registry::{self, Kind, Scenario};
+use crate::{Config, Heap, SCENARIOS, find};
 
 const HELP: &str = "\
 Runs one workload on the allocator of this process and prints one line of JSON.
 
 Usage: PROGRAM --scenario NAME [--ops N] [--threads N] [--slowdown PERMILLE] [--settle MS]
+               [--live N] [--size BYTES]
        PROGRAM --list | --describe
 
   --scenario NAME      which workload; --list names them
   --ops N              operations to time (default: about a tenth of a second's worth)
-  --threads N          threads of a threaded workload, at least 2 (default: 2)
+  --threads N          threads of a threaded workload (default: 2)
   --slowdown PERMILLE  do that many thousandths of extra work in the timed section
   --settle MS          live on nearly idle for so long before reading the final memory
+  --live N             blocks of the workload called live (default: 1000)
+  --size BYTES         size of a block in the workload called size (default: 64)
   --list               the names, as a JSON array of strings
   --describe           the same with what each one does, its unit and defaults
 
@@ -42,7 +46,8 @@ pub fn main<H: Heap>() -> ExitCode {
 fn run<H: Heap>() -> Result<()> {
     let mut scenario = None;
     let mut ops = None;
-    let mut config = Config { ops: 0, threads: 2, slowdown_permille: 0, settle_ms: 0 };
+    let mut config =
+        Config { ops: 0, threads: 2, slowdown_permille: 0, settle_ms: 0, live: 1000, size: 64 };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -51,6 +56,8 @@ fn run<H: Heap>() -> Result<()> {
             Long("threads") => config.threads = parser.value()?.parse()?,
             Long("slowdown") => config.slowdown_permille = parser.value()?.parse()?,
             Long("settle") => config.settle_ms = parser.value()?.parse()?,
+            Long("live") => config.live = parser.value()?.parse()?,
+            Long("size") => config.size = parser.value()?.parse()?,
             Long("list") => return print(&list()),
             Long("describe") => return print(&describe()),
             Short('h') | Long("help") => return print(HELP.trim_end()),
@@ -64,14 +71,28 @@ fn run<H: Heap>() -> Result<()> {
     };
     config.ops = ops.unwrap_or(known.ops);
     ensure!(config.ops > 0, "--ops is 0, expected at least 1");
+    let least = known.least_threads.max(1);
     ensure!(
-        (2..=256).contains(&config.threads),
-        "--threads is {}, expected 2 to 256",
+        (least..=256).contains(&config.threads),
+        "--threads is {}, expected {least} to 256 for {name}",
         config.threads
     );
+    ensure!(
+        (1..=100_000_000).contains(&config.live),
+        "--live is {}, expected 1 to 100000000",
+        config.live
+    );
+    // The check of the ends needs two bytes; sizes are remembered in 32 bits.
+    ensure!(
+        (8..=1 << 31).contains(&config.size),
+        "--size is {}, expected 8 to {}",
+        config.size,
+        1_u64 << 31
+    );
     let report = registry::run::<H>(known.name, &config).context("the scenario has no code")?;
+    let live = report.live_kib.map_or(String::new(), |kib| format!(",\"live_kib\":{kib}"));
     print(&format!(
-        "{{\"scenario\":\"{}\",\"ops\":{},\"ns\":{},\"cpu_ns\":{},\"checksum\":{},\"faults\":{},\"rss_kib\":{},\"peak_kib\":{}}}",
+        "{{\"scenario\":\"{}\",\"ops\":{},\"ns\":{},\"cpu_ns\":{},\"checksum\":{},\"faults\":{},\"rss_kib\":{},\"peak_kib\":{}{live}}}",
         known.name,
         report.done.ops,
         report.ns,
@@ -88,18 +109,29 @@ fn print(line: &str) -> Result<()> {
     writeln!(std::io::stdout(), "{line}").context("cannot write to standard output")
 }
 
+/// Those with a row of their own in the tables.
+fn listed() -> impl Iterator<Item = &'static Scenario> {
+    SCENARIOS.iter().filter(|scenario| scenario.kind != Kind::Scale)
+}
+
 fn list() -> String {
-    let names: Vec<_> = SCENARIOS.iter().map(|s| format!("\"{}\"", s.name)).collect();
+    let names: Vec<_> = listed().map(|s| format!("\"{}\"", s.name)).collect();
     format!("[{}]", names.join(","))
 }
 
 fn describe() -> String {
-    let rows: Vec<_> = SCENARIOS
-        .iter()
+    let rows: Vec<_> = listed()
         .map(|s| {
             format!(
-                "{{\"name\":\"{}\",\"about\":\"{}\",\"unit\":\"{}\",\"ops\":{},\"threaded\":{},\"settle_ms\":{}}}",
-                s.name, s.about, s.unit, s.ops, s.threaded, s.settle_ms
+                "{{\"name\":\"{}\",\"about\":\"{}\",\"unit\":\"{}\",\"ops\":{},\"threaded\":{},\"least_threads\":{},\"kind\":\"{}\",\"settle_ms\":{}}}",
+                s.name,
+                s.about,
+                s.unit,
+                s.ops,
+                s.threaded(),
+                s.least_threads,
+                s.kind.name(),
+                s.settle_ms
             )
         })
         .collect();

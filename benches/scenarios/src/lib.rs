@@ -5,8 +5,9 @@
 //! byte is written, and the warm-up reads them back, so that a heap that hands a block out twice
 //! ends the process instead of winning.
 //!
-//! Two binaries share this library: `hakmem-scenario` calls the C names, so that `LD_PRELOAD` can
-//! replace the allocator, and `hakmem-scenario-linked` has hakmem compiled in.
+//! Several binaries share this library: `hakmem-scenario` calls the C names, so that `LD_PRELOAD` can
+//! replace the allocator, `hakmem-scenario-linked` has hakmem compiled in, and those of
+//! `benches/peers/rust` call Rust's global allocator.
 
 pub mod cli;
 pub mod heap;
@@ -17,7 +18,7 @@ pub mod step;
 pub mod table;
 pub mod work;
 
-pub use heap::{Heap, System};
+pub use heap::{Heap, Rust, System};
 pub use registry::{SCENARIOS, Scenario, find};
 
 use process::Clock;
@@ -35,6 +36,10 @@ pub struct Config {
     pub slowdown_permille: u64,
     /// How long the program lives on, nearly idle, before the final memory is read.
     pub settle_ms: u64,
+    /// Live blocks of the scenario that is about their number.
+    pub live: usize,
+    /// Bytes of a block in the scenario that is about its size.
+    pub size: usize,
 }
 
 /// Work done by one call of [`Work::run`].
@@ -74,6 +79,11 @@ pub trait Work<H: Heap>: Sized {
     /// A moment of light activity, for the scenarios that look at memory given back.
     fn trickle(&mut self) {}
 
+    /// Bytes that it holds from the heap when its final memory is read, where that is the point.
+    fn live_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Frees what is still live.
     fn finish(self);
 }
@@ -93,6 +103,8 @@ pub struct Report {
     pub rss_kib: u64,
     /// Highest resident memory of the process up to then, KiB.
     pub peak_kib: u64,
+    /// What of it the program asked for and still holds, KiB, where that is the scenario's point.
+    pub live_kib: Option<u64>,
 }
 
 /// Sets up, warms up with verification, times, and reads memory.
@@ -114,6 +126,7 @@ pub fn measure<H: Heap, W: Work<H>>(config: &Config) -> Report {
     }
     let rss_kib = process::resident_kib();
     let peak_kib = process::peak_kib().max(rss_kib);
+    let live_kib = work.live_bytes().map(|bytes| bytes / 1024);
     work.finish();
-    Report { done, ns, cpu_ns, faults, rss_kib, peak_kib }
+    Report { done, ns, cpu_ns, faults, rss_kib, peak_kib, live_kib }
 }

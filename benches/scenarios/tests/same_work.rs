@@ -3,6 +3,7 @@
 use std::process::{Command, Output};
 
 use hakmem_scenarios::SCENARIOS;
+use hakmem_scenarios::registry::Kind;
 use serde_json::Value;
 
 const SYSTEM: &str = env!("CARGO_BIN_EXE_hakmem-scenario");
@@ -52,7 +53,8 @@ fn the_lists_agree() {
     let described: Vec<_> =
         rows.as_array().unwrap().iter().map(|row| row["name"].clone()).collect();
     assert_eq!(names, Value::from(described));
-    assert_eq!(names.as_array().unwrap().len(), SCENARIOS.len());
+    let listed = SCENARIOS.iter().filter(|scenario| scenario.kind != Kind::Scale).count();
+    assert_eq!(names.as_array().unwrap().len(), listed);
 }
 
 #[test]
@@ -60,7 +62,13 @@ fn bad_arguments_get_one_line() {
     for (arguments, expected) in [
         (&["--scenario", "no-such"] as &[&str], "no scenario is called 'no-such'"),
         (&["--scenario", "vm", "--ops", "0"], "--ops is 0"),
-        (&["--scenario", "larson", "--threads", "1"], "--threads is 1"),
+        (
+            &["--scenario", "remote", "--threads", "1"],
+            "--threads is 1, expected 2 to 256 for remote",
+        ),
+        (&["--scenario", "larson", "--threads", "0"], "--threads is 0, expected 1 to 256"),
+        (&["--scenario", "live", "--live", "0"], "--live is 0"),
+        (&["--scenario", "size", "--size", "1"], "--size is 1"),
         (&[], "no scenario named"),
         (&["--bogus"], "bogus"),
     ] {
@@ -68,5 +76,51 @@ fn bad_arguments_get_one_line() {
         let errors = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success(), "{arguments:?}");
         assert!(errors.contains(expected) && errors.lines().count() == 1, "{errors}");
+    }
+}
+
+#[test]
+fn threads_share_the_same_operations() {
+    for threads in ["1", "2", "5"] {
+        for name in ["larson", "thread-churn", "parallel-mixed"] {
+            let report =
+                report(LINKED, &["--scenario", name, "--ops", "20000", "--threads", threads]);
+            assert_eq!(report["ops"], 20_000, "{name} on {threads}");
+        }
+    }
+}
+
+#[test]
+fn an_idle_process_says_what_it_holds() {
+    let report = report(SYSTEM, &["--scenario", "idle", "--ops", "40000"]);
+    let live = report["live_kib"].as_u64().unwrap();
+    // Two documents of about 10 MiB: the first of the run, the only one of the warm-up.
+    assert!((5_000..40_000).contains(&live), "{report}");
+    assert!(report["peak_kib"].as_u64().unwrap() > 2 * live, "{report}");
+}
+
+#[test]
+fn a_launched_program_is_measured_and_its_failure_told() {
+    const LAUNCH: &str = env!("CARGO_BIN_EXE_hakmem-launch");
+    let folder = std::env::temp_dir().join(format!("hakmem-launch-{}", std::process::id()));
+    let said = folder.to_str().unwrap();
+    let run = report(LAUNCH, &["--count", "3", "--stdout", said, "--", SYSTEM, "--list"]);
+    assert_eq!(run["ops"], 3);
+    assert!(run["ns"].as_u64() >= Some(100_000) && run["peak_kib"].as_u64() > Some(500), "{run}");
+    assert_eq!(
+        std::fs::read_to_string(&folder).unwrap().lines().count(),
+        1,
+        "of the last run only"
+    );
+    std::fs::remove_file(&folder).unwrap();
+    for (arguments, expected) in [
+        (&["--", SYSTEM, "--bogus"] as &[&str], "it ended with exit status: 1"),
+        (&["--", "/no/such/program"], "cannot run /no/such/program"),
+        (&["--count", "0", "--", SYSTEM], "--count is 0"),
+        (&[], "no program named"),
+    ] {
+        let output = output(LAUNCH, arguments);
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && errors.contains(expected), "{errors}");
     }
 }

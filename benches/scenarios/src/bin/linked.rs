@@ -17,13 +17,13 @@ unsafe impl Heap for Linked {
     }
 
     #[inline(always)]
-    unsafe fn realloc(block: *mut u8, size: usize) -> *mut u8 {
+    unsafe fn realloc(block: *mut u8, _old: usize, size: usize) -> *mut u8 {
         // SAFETY: the caller's promise is realloc's precondition.
         unsafe { raw::realloc(block, size) }
     }
 
     #[inline(always)]
-    unsafe fn free(block: *mut u8) {
+    unsafe fn free(block: *mut u8, _size: usize) {
         // SAFETY: the caller's promise is free's precondition.
         unsafe { raw::free(block) }
     }

@@ -106,6 +106,33 @@ impl<H: Heap> Work<H> for Vm<H> {
     }
 }
 
+/// Blocks of the size that the command line says, in a ring of four.
+pub struct Sized<H: Heap> {
+    ring: Slots<H>,
+    size: usize,
+    next: usize,
+}
+
+impl<H: Heap> Work<H> for Sized<H> {
+    fn new(config: &Config) -> Self {
+        Self { ring: Slots::filled(4, || config.size), size: config.size, next: 0 }
+    }
+
+    fn run<const VERIFY: bool>(&mut self, ops: u64) -> Done {
+        let mut done = Done::default();
+        while done.ops < ops {
+            self.ring.replace::<VERIFY>(self.next % 4, self.size);
+            done.count(self.next as u64);
+            self.next += 1;
+        }
+        done
+    }
+
+    fn finish(self) {
+        self.ring.free_all();
+    }
+}
+
 /// One growing block of [`ReallocGrow`].
 struct Growing {
     block: *mut u8,
@@ -156,7 +183,7 @@ impl<H: Heap> Work<H> for ReallocGrow<H> {
             done.count(growing.size as u64);
             if VERIFY {
                 // SAFETY: the block is live and was marked with this size.
-                unsafe { check(growing.block, growing.size) };
+                unsafe { check::<H>(growing.block, growing.size) };
             }
             if early || growing.size >= growing.goal {
                 // SAFETY: the block is live; it is replaced on the next line.
@@ -168,7 +195,7 @@ impl<H: Heap> Work<H> for ReallocGrow<H> {
             // SAFETY: the block is live; the old pointer is overwritten, and `touch` ends the
             // process at a null one.
             unsafe {
-                growing.block = H::realloc(growing.block, new);
+                growing.block = H::realloc(growing.block, old, new);
                 touch(growing.block, new);
             }
             growing.size = new;
@@ -180,7 +207,7 @@ impl<H: Heap> Work<H> for ReallocGrow<H> {
     fn finish(self) {
         for growing in self.blocks {
             // SAFETY: the block is live and not used again.
-            unsafe { H::free(growing.block) };
+            unsafe { H::free(growing.block, growing.size) };
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A working set: slots whose blocks are replaced one by one.
 //!
-//! Sizes are remembered only while verifying, so that the timed section touches one word a slot.
+//! Sizes are remembered only while verifying and for heaps that are told them at free, so that the
+//! timed section touches one word a slot where that is all the program needs.
 
 use crate::heap::{Heap, give, take};
 use crate::table::Table;
@@ -53,7 +54,7 @@ impl<H: Heap> Slots<H> {
     #[inline(always)]
     pub fn put<const VERIFY: bool>(&mut self, at: usize, size: usize) {
         self.blocks[at] = take::<H>(size);
-        if VERIFY {
+        if VERIFY || H::SIZED {
             self.sizes[at] = size as u32;
         }
     }
@@ -63,9 +64,9 @@ impl<H: Heap> Slots<H> {
     pub fn clear<const VERIFY: bool>(&mut self, at: usize) {
         let block = core::mem::replace(&mut self.blocks[at], core::ptr::null_mut());
         if !block.is_null() {
-            // SAFETY: the slot owned the block and forgets it here; while verifying, `sizes`
+            // SAFETY: the slot owned the block and forgets it here; where the size is read, `sizes`
             // holds what `put` asked for.
-            unsafe { give::<H, VERIFY>(block, self.sizes[at] as usize) };
+            unsafe { give::<H, VERIFY>(block, self.size::<VERIFY>(at)) };
         }
     }
 
@@ -74,8 +75,14 @@ impl<H: Heap> Slots<H> {
     pub fn replace<const VERIFY: bool>(&mut self, at: usize, size: usize) {
         let block = self.blocks[at];
         // SAFETY: the slot owned the block and is overwritten below; `sizes` as in `clear`.
-        unsafe { give::<H, VERIFY>(block, if VERIFY { self.sizes[at] as usize } else { 0 }) };
+        unsafe { give::<H, VERIFY>(block, self.size::<VERIFY>(at)) };
         self.put::<VERIFY>(at, size);
+    }
+
+    /// The size of a slot's block where it was remembered, else 0, which nobody reads.
+    #[inline(always)]
+    fn size<const VERIFY: bool>(&self, at: usize) -> usize {
+        if VERIFY || H::SIZED { self.sizes[at] as usize } else { 0 }
     }
 
     /// Exchanges the blocks of two slots.

@@ -101,6 +101,33 @@ impl<H: Heap, const SLOTS: usize> Work<H> for RandomMixed<H, SLOTS> {
     }
 }
 
+/// As many slots as the command line says, replaced at random with 16 to 64 bytes.
+pub struct Live<H: Heap> {
+    slots: Slots<H>,
+    rng: Rng,
+}
+
+impl<H: Heap> Work<H> for Live<H> {
+    fn new(config: &Config) -> Self {
+        let mut rng = Rng::new(config.live as u64);
+        Self { slots: Slots::filled(config.live, || rng.between(16, 64)), rng }
+    }
+
+    fn run<const VERIFY: bool>(&mut self, ops: u64) -> Done {
+        let mut done = Done::default();
+        while done.ops < ops {
+            let (at, size) = (self.rng.below(self.slots.len()), self.rng.between(16, 64));
+            self.slots.replace::<VERIFY>(at, size);
+            done.count((at * size) as u64);
+        }
+        done
+    }
+
+    fn finish(self) {
+        self.slots.free_all();
+    }
+}
+
 /// As many blocks as operations, 90 % of them freed in random order.
 pub struct Shrink<H: Heap> {
     kept: Vec<Slots<H>>,

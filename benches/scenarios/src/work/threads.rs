@@ -235,3 +235,28 @@ impl<H: Heap> Work<H> for Churn<H> {
         self.0.into_iter().for_each(|lane| lane.slots.free_all());
     }
 }
+
+/// Each thread replaces blocks at random in 400 slots of its own, 16 to 1040 bytes.
+pub struct Parallel<H: Heap>(Vec<Lane<H>>);
+
+impl<H: Heap> Work<H> for Parallel<H> {
+    fn new(config: &Config) -> Self {
+        Self(lanes(config, 400, 16, 1040))
+    }
+
+    fn run<const VERIFY: bool>(&mut self, ops: u64) -> Done {
+        generations(&mut self.0, ops, u64::MAX, |lane, count| {
+            let mut done = Done::default();
+            while done.ops < count {
+                let (at, size) = (lane.rng.below(400), lane.rng.between(16, 1040));
+                lane.slots.replace::<VERIFY>(at, size);
+                done.count((at * size) as u64);
+            }
+            done
+        })
+    }
+
+    fn finish(self) {
+        self.0.into_iter().for_each(|lane| lane.slots.free_all());
+    }
+}

@@ -91,10 +91,11 @@ impl<H: Heap> Json<H> {
     /// `parent`'s array, if any, is live and has `capacity` entries of which `len` are in use.
     unsafe fn push(parent: &mut Node, child: *mut Node, done: &mut Done) {
         if parent.len == parent.capacity {
+            let old = parent.capacity * size_of::<*mut Node>();
             parent.capacity = (parent.capacity * 2).max(4);
             let bytes = parent.capacity * size_of::<*mut Node>();
-            // SAFETY: null or live, by the caller's promise.
-            let grown = unsafe { H::realloc(parent.children.cast(), bytes) };
+            // SAFETY: null or live with the old capacity, by the caller's promise.
+            let grown = unsafe { H::realloc(parent.children.cast(), old, bytes) };
             if grown.is_null() {
                 eprintln!("scenario: the heap gave null for {bytes} bytes");
                 std::process::abort();
@@ -123,9 +124,9 @@ impl<H: Heap> Json<H> {
                 Self::drop_tree::<VERIFY>(value.children.add(at).read());
             }
             if !value.children.is_null() {
-                H::free(value.children.cast());
+                H::free(value.children.cast(), value.capacity * size_of::<*mut Node>());
             }
-            H::free(node.cast());
+            H::free(node.cast(), size_of::<Node>());
         }
     }
 }
