@@ -118,6 +118,21 @@ pub(crate) fn malloc_large(size: usize) -> *mut u8 {
     }
 }
 
+/// As [`malloc_large`], for the contents of a smaller block that grows.
+#[cold]
+#[inline(never)]
+pub(crate) fn malloc_grown(size: usize) -> *mut u8 {
+    match large_block(size, 1) {
+        Some(block) => {
+            if block.zeroed {
+                large::expect_filling(block.at);
+            }
+            block.at.as_ptr()
+        }
+        None => os::no_memory(),
+    }
+}
+
 fn large_block(size: usize, align: usize) -> Option<large::Block> {
     let block = lifecycle::with_slots(|slots| large::alloc(slots, size, align));
     if block.is_some() {

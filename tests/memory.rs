@@ -207,6 +207,66 @@ fn huge_blocks_move_by_their_pages() {
 }
 
 #[test]
+fn what_grows_is_backed_by_huge_pages_and_what_is_large_at_once_is_not() {
+    if SANITIZED {
+        return; // The sanitizers' shadow of such a block takes longer than the test is worth.
+    }
+    child::run(
+        "what_grows_is_backed_by_huge_pages_and_what_is_large_at_once_is_not",
+        "",
+        &[],
+        || {
+            let huge = |at: *const u8| flags_of(at).contains(&"hg".to_owned());
+            let fresh = raw::malloc(20 * MIB);
+            assert!(!huge(fresh));
+            let mut at = raw::malloc(64 << 10);
+            let mut size = 64 << 10;
+            while size < 20 * MIB {
+                // SAFETY: ours; written up to its size.
+                unsafe {
+                    at.add(size - 8).cast::<usize>().write(size);
+                    let next = size + size / 2;
+                    at = raw::realloc(at, next & !7);
+                    assert_eq!(at.add(size - 8).cast::<usize>().read(), size);
+                    size = next & !7;
+                }
+                assert!(size < 3 * MIB || huge(at), "{size}");
+                assert!(size < 3 * MIB || at.addr() % (2 * MIB) == 0, "{at:p}");
+            }
+            free_all([fresh, at]);
+        },
+    )
+    .is_quiet();
+    let test = "what_grows_is_backed_by_huge_pages_and_what_is_large_at_once_is_not";
+    child::run(test, "off", &[("HAKMEM_THP", "off")], || {
+        let at = raw::malloc(4 * MIB);
+        // SAFETY: ours.
+        let at = unsafe { raw::realloc(at, 40 * MIB) };
+        assert!(!flags_of(at).contains(&"hg".to_owned()));
+        free_all([at]);
+    })
+    .is_quiet();
+}
+
+#[test]
+fn a_large_size_is_kept_once_it_has_come_round() {
+    child::run("a_large_size_is_kept_once_it_has_come_round", "", &[], || {
+        let size = 20 * MIB;
+        let round = || {
+            let at = raw::malloc(size);
+            // SAFETY: ours.
+            unsafe { at.write_bytes(1, size) };
+            free_all([at]);
+            hakmem::stats().cached_bytes
+        };
+        let cached: Vec<_> = (0..3).map(|_| round()).collect();
+        assert!(cached[0] < size, "a size never asked for again is kept: {cached:?}");
+        assert!(cached[2] >= size, "a size asked for again and again is not kept: {cached:?}");
+    })
+    .is_quiet();
+}
+
+#[test]
 fn shrinking_returns_the_tail() {
     child::run("shrinking_returns_the_tail", "", &[], || {
         for (from, to) in [(64 * MIB, 8 * MIB), (2 * MIB, 512 << 10)] {

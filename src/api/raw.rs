@@ -129,7 +129,7 @@ pub unsafe fn realloc(block: *mut u8, size: usize) -> *mut u8 {
         return same;
     }
     let have = if class != 0 { have } else { cold::usable_size(block) };
-    let to = malloc(size);
+    let to = if size > have && size > MID_MAX { cold::malloc_grown(size) } else { malloc(size) };
     if to.is_null() {
         return to;
     }

@@ -94,12 +94,15 @@ impl Slots {
         Some(entry)
     }
 
-    /// Moves everything to the shared part: the thread ends, or memory is short.
-    pub(crate) fn drain(&mut self) {
+    /// Moves everything to the shared part: the thread ends, or memory is short. Gives the bytes of
+    /// the mappings that went back to the system on the way.
+    pub(crate) fn drain(&mut self) -> usize {
         self.runs.release(None);
+        let mut released = 0;
         while let Some(entry) = self.used.checked_sub(1).and_then(|last| self.remove(last)) {
-            put_shared(entry);
+            released += put_shared(entry);
         }
+        released
     }
 
     /// Moves on what has outlived its time.
@@ -146,9 +149,12 @@ pub(crate) fn take_span(slots: &mut Slots, bytes: usize, align: usize) -> Option
         Some(index) => slots.remove(index),
         None if HELD.load(Ordering::Relaxed) != 0 => take_shared(bytes, align),
         None => None,
-    }?;
-    thermal::reused(bytes);
-    Some(found.span)
+    };
+    match found {
+        Some(_) => thermal::reused(bytes),
+        None => thermal::missed(bytes, os::now_ms() as u32),
+    }
+    found.map(|entry| entry.span)
 }
 
 fn take_shared(bytes: usize, align: usize) -> Option<Entry> {
@@ -173,10 +179,8 @@ pub(crate) fn put_span(slots: &mut Slots, span: Span) {
         return;
     }
     while slots.used == SLOTS || slots.bytes + span.bytes > budget {
-        match slots.remove(0) {
-            Some(oldest) => put_shared(oldest),
-            None => break,
-        }
+        let Some(oldest) = slots.remove(0) else { break };
+        put_shared(oldest);
     }
     if let Some(slot) = slots.entries.get_mut(slots.used) {
         *slot = entry;
@@ -185,11 +189,13 @@ pub(crate) fn put_span(slots: &mut Slots, span: Span) {
     }
 }
 
-fn put_shared(entry: Entry) {
+/// Gives the bytes that went back to the system instead, or for it.
+fn put_shared(entry: Entry) -> usize {
     let budget = BYTES.load(Ordering::Relaxed);
-    if entry.span.bytes > budget / 2 {
+    let bytes = entry.span.bytes;
+    if bytes > budget / 2 || !thermal::worth_sharing(bytes, os::now_ms() as u32) {
         release(entry);
-        return;
+        return bytes;
     }
     let mut evicted = [NONE; SHARD_ENTRIES];
     let mut count = 0;
@@ -224,9 +230,12 @@ fn put_shared(entry: Entry) {
             }
         }
     }
+    let mut released = 0;
     for &entry in evicted.iter().take(count) {
+        released += entry.span.bytes;
         release(entry);
     }
+    released
 }
 
 fn release(entry: Entry) {

@@ -72,6 +72,9 @@ fn alloc_run(slots: &mut Slots, size: usize, align: usize) -> Option<Block> {
     Some(Block { at: NonNull::new(unsafe { run.as_ref().base })?, zeroed })
 }
 
+/// `os::map` or `os::reserve`.
+type Map = fn(usize, usize) -> Option<NonNull<u8>>;
+
 fn alloc_span(slots: &mut Slots, size: usize, align: usize) -> Option<Block> {
     let bytes = align_up(size, os::PAGE)?;
     if let Some(span) = big_cache::take_span(slots, bytes, align) {
@@ -82,7 +85,7 @@ fn alloc_span(slots: &mut Slots, size: usize, align: usize) -> Option<Block> {
         os::unmap(span.at, span.bytes);
     }
     let align = if bytes >= SUPERSLAB { align.max(SUPERSLAB) } else { align.max(os::PAGE) };
-    let at = map_unshared(bytes, align, 4)?;
+    let at = map_unshared(os::map, bytes, align, 4)?;
     if !spans::insert(Span { at: at.as_ptr(), bytes }) {
         os::unmap(at.as_ptr(), bytes);
         return None;
@@ -90,13 +93,13 @@ fn alloc_span(slots: &mut Slots, size: usize, align: usize) -> Option<Block> {
     Some(Block { at, zeroed: true })
 }
 
-/// A mapping whose start shares no registry entry with a SuperSlab.
-fn map_unshared(bytes: usize, align: usize, tries: usize) -> Option<NonNull<u8>> {
-    let at = os::map(bytes, align)?;
+/// A mapping, made by `map`, whose start shares no registry entry with a SuperSlab.
+fn map_unshared(map: Map, bytes: usize, align: usize, tries: usize) -> Option<NonNull<u8>> {
+    let at = map(bytes, align)?;
     if !registry::entry_taken(at.as_ptr().addr()) {
         return Some(at);
     }
-    let other = if tries == 0 { None } else { map_unshared(bytes, align, tries - 1) };
+    let other = if tries == 0 { None } else { map_unshared(map, bytes, align, tries - 1) };
     os::unmap(at.as_ptr(), bytes);
     other
 }
@@ -164,11 +167,14 @@ pub(crate) fn resize_span(at: *mut u8, size: usize) -> Option<NonNull<u8>> {
     }
     // Out of the table first: once the mapping has moved, its old address may be anyone's.
     let span = spans::lift(at)?;
+    let grows = bytes > span.bytes;
     // What grows once will grow again: address space for an eighth more costs nothing, unless it
     // is short.
-    let roomy = if bytes > span.bytes { align_up(bytes + bytes / 8, os::PAGE) } else { None };
-    let resized = [roomy, Some(bytes)].into_iter().flatten().find_map(|bytes| {
-        os::remap(at, span.bytes, bytes, true).map(|at| Span { at: at.as_ptr(), bytes })
+    let roomy = if grows { align_up(bytes + bytes / 8, os::PAGE) } else { None };
+    let moved = roomy.and_then(|bytes| extend(span, bytes).or_else(|| move_aligned(span, bytes)));
+    let resized = moved.or_else(|| {
+        let at = os::remap(at, span.bytes, bytes, true)?;
+        Some(Span { at: at.as_ptr(), bytes })
     });
     let Some(resized) = resized else {
         spans::put_down(span);
@@ -177,13 +183,43 @@ pub(crate) fn resize_span(at: *mut u8, size: usize) -> Option<NonNull<u8>> {
     let clash = resized.at != at && registry::entry_taken(resized.at.addr());
     let placed = if clash { move_elsewhere(resized) } else { resized };
     spans::put_down(placed);
-    NonNull::new(placed.at)
+    let at = NonNull::new(placed.at)?;
+    if grows {
+        expect_filling(at);
+    }
+    Some(at)
+}
+
+/// Lengthens a mapping where it stands.
+fn extend(span: Span, bytes: usize) -> Option<Span> {
+    os::remap(span.at, span.bytes, bytes, false).map(|at| Span { at: at.as_ptr(), bytes })
+}
+
+/// Lengthens a mapping by moving its pages to where huge pages stay whole and new ones fit.
+fn move_aligned(span: Span, bytes: usize) -> Option<Span> {
+    let to = map_unshared(os::reserve, bytes, SUPERSLAB, 4)?;
+    // Refused, the reservation may be gone and its addresses another thread's: it stays as it is,
+    // which costs address space at most.
+    os::remap_onto(span.at, span.bytes, bytes, to.as_ptr())
+        .then_some(Span { at: to.as_ptr(), bytes })
+}
+
+/// A block that grows is an array or a buffer that fills from its start: its pages will be touched,
+/// one after the other, so huge pages cost no memory. The whole mapping is told, as a part that
+/// differed would be a mapping of its own, which can't grow.
+pub(crate) fn expect_filling(block: NonNull<u8>) {
+    if arena::HUGE_PAGES.load(Ordering::Relaxed) != 0
+        && let Some(span) = spans::get(block.as_ptr())
+        && span.bytes >= SUPERSLAB
+    {
+        os::advise_huge(span.at, span.bytes, true);
+    }
 }
 
 /// The kernel has moved a mapping to a place that the registry can't name: copies it to another.
 #[cold]
 fn move_elsewhere(from: Span) -> Span {
-    let Some(to) = map_unshared(from.bytes, os::PAGE, 4) else {
+    let Some(to) = map_unshared(os::map, from.bytes, os::PAGE, 4) else {
         os::report::fatal(format_args!(
             "cannot keep a block of {} bytes that mremap moved to {:p}: out of memory for a copy; aborting",
             from.bytes, from.at

@@ -7,11 +7,12 @@
 //! |---|---|
 //! | `keep` | until the budget is needed |
 //! | `batch` | one decay period, whatever its bin |
-//! | `adaptive` | hot: 4 decay periods; warm: 1; cold: until the next tick |
+//! | `adaptive` | hot: 4 decay periods; warm: 1; cold: until the next tick, and only by its thread |
 //!
 //! The heat is read by a decision, so it is correctness, not telemetry: a byte per bin, written
 //! without a locked instruction (a lost update costs nothing).
 
+use crate::base::elapsed;
 use crate::base::sync::{AtomicU8, AtomicU32, Ordering};
 use crate::class::GRANULE;
 
@@ -44,12 +45,22 @@ const MOST: u8 = 15;
 const HOT_FROM: u8 = 4;
 
 static HEAT: [AtomicU8; BINS] = [const { AtomicU8::new(0) }; BINS];
+/// Coarse time (ms, wrapping) at which a block of the bin was last let go for being cold; 0: never.
+static LET_GO: [AtomicU32; BINS] = [const { AtomicU32::new(0) }; BINS];
 
-fn bin(bytes: usize) -> &'static AtomicU8 {
+fn index(bytes: usize) -> usize {
     let granules = bytes.div_ceil(GRANULE).max(2);
     let power = granules.ilog2();
     let index = (power * 2 + ((granules >> (power - 1)) & 1) as u32) as usize;
-    HEAT.get(index.min(BINS - 1)).unwrap_or(&HEAT[0])
+    index.min(BINS - 1)
+}
+
+fn bin(bytes: usize) -> &'static AtomicU8 {
+    HEAT.get(index(bytes)).unwrap_or(&HEAT[0])
+}
+
+fn let_go(bytes: usize) -> &'static AtomicU32 {
+    LET_GO.get(index(bytes)).unwrap_or(&LET_GO[0])
 }
 
 /// A block of this size was reused.
@@ -58,6 +69,25 @@ pub(crate) fn reused(bytes: usize) {
     let now = heat.load(Ordering::Relaxed);
     if now < MOST {
         heat.store(now + 1, Ordering::Relaxed);
+    }
+}
+
+/// Whether a block that is being freed is worth a place in the shared cache. A cold one is not; that
+/// it has gone is remembered, so that a request which could have had it makes its size warm.
+pub(crate) fn worth_sharing(bytes: usize, now: u32) -> bool {
+    let cold = POLICY.load(Ordering::Relaxed) == FreePolicy::Adaptive as u8
+        && classify(bytes) == Heat::Cold;
+    if cold {
+        let_go(bytes).store(now.max(1), Ordering::Relaxed);
+    }
+    !cold
+}
+
+/// No cached block serves a request of this size.
+pub(crate) fn missed(bytes: usize, now: u32) {
+    let gone = let_go(bytes).swap(0, Ordering::Relaxed);
+    if gone != 0 && elapsed(now, gone) < DECAY_MS.load(Ordering::Relaxed).saturating_mul(4) {
+        reused(bytes);
     }
 }
 

@@ -68,14 +68,14 @@ pub(crate) fn release_all(mut heap: Option<&mut Heap>) -> usize {
     let mut returned = 0;
     // All magazines first: what one heap has cached may be another's, and comes home here.
     if let Some(heap) = heap.as_deref_mut() {
-        heap.drain();
+        returned += heap.drain();
     }
     // Parked heaps: purged ones go to the front of the lot marked as such, and are taken again only
     // if blocks come back to them.
     while let Some(parked) = park::take_if(|at, waiting| at != u64::MAX || waiting) {
         // SAFETY: taken out of the lot, so ours until it is parked again.
         unsafe {
-            (*parked).drain();
+            returned += (*parked).drain();
             returned += (*parked).bins.sweep(false);
             park::park(parked, true);
         }

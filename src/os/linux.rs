@@ -100,6 +100,16 @@ pub(crate) fn remap(at: *mut u8, old: usize, new: usize, may_move: bool) -> Opti
     if moved == libc::MAP_FAILED { None } else { NonNull::new(moved.cast()) }
 }
 
+/// Changes the size of a mapping and moves it onto `[to, to + new)`, which the caller owns too and
+/// which it replaces. False: nothing has changed.
+pub(crate) fn remap_onto(at: *mut u8, old: usize, new: usize, to: *mut u8) -> bool {
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+    // SAFETY: the caller owns both ranges, and treats `to` as the only address from now on.
+    let moved =
+        keeping_errno(|| unsafe { libc::mremap(at.cast(), old, new, flags, to.cast::<c_void>()) });
+    moved != libc::MAP_FAILED
+}
+
 fn advise(at: *mut u8, size: usize, advice: c_int) -> bool {
     // SAFETY: the caller owns the range; every advice used here keeps it mapped.
     keeping_errno(|| unsafe { libc::madvise(at.cast(), size, advice) }) == 0

@@ -9,6 +9,7 @@
 //! | `make_writable(ptr, size)` | lets part of a reservation be touched; false changes nothing |
 //! | `unmap(ptr, size)` | gives back whole mappings or page-aligned parts of them |
 //! | `remap(ptr, old, new, move)` | grows or shrinks one mapping, contents kept; `None` changes nothing |
+//! | `remap_onto(ptr, old, new, to)` | the same, moved onto a mapping of ours, which it replaces |
 //! | `discard(ptr, size)` | the pages read as zero afterwards and no longer count as resident |
 //! | `advise_huge(ptr, size, on)` | a hint; may do nothing |
 //! | `now_ms()` | monotonic, coarse, cheap; wraps are the caller's concern (u64: never) |

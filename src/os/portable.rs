@@ -47,6 +47,11 @@ pub(crate) fn remap(
     None
 }
 
+/// Refuses, as `remap` does.
+pub(crate) fn remap_onto(_at: *mut u8, _old: usize, _new: usize, _to: *mut u8) -> bool {
+    false
+}
+
 /// Clears the range, as a system would.
 pub(crate) fn discard(at: *mut u8, size: usize) -> bool {
     // SAFETY: the caller owns the range.

@@ -139,12 +139,13 @@ impl Heap {
         }
     }
 
-    /// Flushes every magazine and the large slots: every block this heap caches goes home.
-    pub(crate) fn drain(&mut self) {
+    /// Flushes every magazine and the large slots: every block this heap caches goes home. Gives the
+    /// bytes that went back to the system on the way.
+    pub(crate) fn drain(&mut self) -> usize {
         for class in 1..COUNT {
             self.flush_to(class, 0);
         }
-        self.slots.drain();
+        self.slots.drain()
     }
 
     /// Shrinks what has been idle since the last call: caches, pages inside slabs, large blocks.

@@ -63,7 +63,7 @@ static SEGMENT: Lock<Segment> = Lock::new(Segment {
 /// Whether huge pages are asked for: 0 never, 1 once the heap has grown, 2 always.
 pub(crate) static HUGE_PAGES: AtomicU8 = AtomicU8::new(1);
 /// In mode 1: granules in dense use before the first request for huge pages.
-pub(crate) static HUGE_PAGES_AFTER: AtomicU32 = AtomicU32::new((16 << 20) / GRANULE as u32);
+pub(crate) static HUGE_PAGES_AFTER: AtomicU32 = AtomicU32::new((8 << 20) / GRANULE as u32);
 
 /// How a run will be filled.
 #[derive(Clone, Copy, PartialEq, Eq)]
