@@ -27,6 +27,7 @@ const BASES: [&CStr; 8] = [
 ];
 
 /// What was found in place of each; null: ours.
+/// Relaxed: published by `STATE`, which is stored after them.
 static FOUND: [AtomicPtr<c_void>; BASES.len()] =
     [const { AtomicPtr::new(null_mut()) }; BASES.len()];
 
@@ -36,6 +37,8 @@ const UNKNOWN: u8 = 0;
 const NONE: u8 = 1;
 /// Some are not.
 const SOME: u8 = 2;
+/// What the search came to.
+/// Acquire and Release: who sees that it has ended sees what it found.
 static STATE: AtomicU8 = AtomicU8::new(UNKNOWN);
 
 /// Which of a family of four a variant forwards to.
@@ -90,6 +93,7 @@ fn object_of(address: *const c_void) -> usize {
 /// Looks every base up as the program would. Racing threads find the same.
 #[cold]
 fn look() {
+    // Plain: an address in this library; nothing is read.
     let ours = object_of((&raw const STATE).cast());
     // SAFETY: valid arguments.
     let first = |name: &CStr| unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };

@@ -62,6 +62,8 @@ struct State {
 /// All magazines of a heap.
 #[repr(C)]
 pub(crate) struct UnifiedCache {
+    /// Relaxed: only the thread that has the heap writes; who else reads one wants a level, not a
+    /// block.
     tops: [AtomicPtr<Slot>; COUNT],
     limits: [Cell<*mut Slot>; COUNT],
     /// A copy of `class::TINY_MAP`, at a fixed distance from the magazines.
@@ -75,12 +77,15 @@ pub(crate) struct UnifiedCache {
 const BATCH_BYTES: usize = 16 << 10;
 
 /// Bytes by which all magazines of a heap together may grow beyond their start.
+/// Relaxed: a setting; a late look obeys the one before.
 pub(crate) static GROWTH_BUDGET: crate::base::sync::AtomicUsize =
     crate::base::sync::AtomicUsize::new(8 << 20);
 /// First class of the mid tier, as `HAKMEM_TINY_MAX_CLASS` has it.
+/// Relaxed: a setting; a late look obeys the one before.
 pub(crate) static FIRST_MID: crate::base::sync::AtomicU32 =
     crate::base::sync::AtomicU32::new(class::FIRST_MID as u32);
 /// Shift applied to capacities: 0 normally, more when memory is short.
+/// Relaxed: a setting; a late look obeys the one before.
 pub(crate) static DIET_SHIFT: crate::base::sync::AtomicU32 = crate::base::sync::AtomicU32::new(0);
 
 impl UnifiedCache {

@@ -35,11 +35,15 @@ const SHARDS: usize = 4;
 const SHARD_ENTRIES: usize = 64;
 
 /// Bytes that the shared part may hold; 0: nothing is cached at all.
+/// Relaxed: a setting; a late look obeys the one before.
 pub(crate) static BYTES: AtomicUsize = AtomicUsize::new(64 << 20);
 /// Bytes that one thread's slots may hold.
+/// Relaxed: a setting; a late look obeys the one before.
 pub(crate) static SLOT_BYTES: AtomicUsize = AtomicUsize::new(8 << 20);
 
-/// Bytes in the shards. Correctness: the budget is decided on it.
+/// Bytes in the shards; the budget is decided on it.
+/// Relaxed: a sum alone. Entries change hands under their shard's lock; a late look at the sum
+/// passes the budget by a block, or misses one.
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
 /// One thread's part of the cache.

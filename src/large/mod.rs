@@ -28,6 +28,7 @@ use big_cache::Slots;
 use core::ptr::NonNull;
 
 /// Requests above this many bytes get a mapping of their own. Fixed at 2 MiB unless learned.
+/// Relaxed: a setting; a late look obeys the one before.
 pub(crate) static THRESHOLD: AtomicUsize = AtomicUsize::new(2 << 20);
 
 /// A block on its way to the user.

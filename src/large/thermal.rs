@@ -36,16 +36,21 @@ pub(crate) enum FreePolicy {
 }
 
 /// The policy in force, a `FreePolicy` as a number.
+/// Relaxed: a setting; a late look obeys the one before.
 pub(crate) static POLICY: AtomicU8 = AtomicU8::new(FreePolicy::Adaptive as u8);
 /// One decay period, in milliseconds.
+/// Relaxed: a setting; a late look obeys the one before.
 pub(crate) static DECAY_MS: AtomicU32 = AtomicU32::new(250);
 
 const BINS: usize = 64;
 const MOST: u8 = 15;
 const HOT_FROM: u8 = 4;
 
+/// How often blocks of the bin have come round of late.
+/// Relaxed: a guess that decides how long a block is kept; one lost step is one step.
 static HEAT: [AtomicU8; BINS] = [const { AtomicU8::new(0) }; BINS];
 /// Coarse time (ms, wrapping) at which a block of the bin was last let go for being cold; 0: never.
+/// Relaxed: a time and nothing behind it; a late look is a miss that is not remembered.
 static LET_GO: [AtomicU32; BINS] = [const { AtomicU32::new(0) }; BINS];
 
 fn index(bytes: usize) -> usize {

@@ -22,6 +22,8 @@ static PROCESS: Lock<Process> = Lock::new(Process { key: None, started: false })
 /// Registers the fork handlers, once. Before any lock of ours is taken: a fork that found a lock
 /// taken and no handlers would leave the child with a lock that nobody releases.
 fn fork_safely() {
+    // Relaxed: the swap lets one thread in, and nothing is read on the flag's word; `BEFORE_MAIN` sets
+    // it while there is one thread.
     static REGISTERED: AtomicBool = AtomicBool::new(false);
     if !REGISTERED.load(Ordering::Relaxed) && !REGISTERED.swap(true, Ordering::Relaxed) {
         fork::register();

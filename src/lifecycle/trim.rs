@@ -8,6 +8,7 @@ use crate::segment::arena;
 use crate::thread::{heap::Heap, park};
 
 /// Coarse time (ms) of the last tick of the process.
+/// Relaxed: a time and nothing behind it; the exchange lets one thread tick.
 static LAST: AtomicU64 = AtomicU64::new(0);
 
 fn period() -> u32 {

@@ -135,6 +135,7 @@ pub(crate) fn now_ms() -> u64 {
 }
 
 /// Sleeps while `word` holds `value`; may wake early.
+/// Plain: the address goes to the kernel, which reads the word as an atomic.
 pub(crate) fn wait(word: &AtomicU32, value: u32) {
     // SAFETY: the word outlives the call; a private futex wait with no time-out.
     keeping_errno(|| unsafe {
@@ -149,6 +150,7 @@ pub(crate) fn wait(word: &AtomicU32, value: u32) {
 }
 
 /// Wakes one sleeper of `word`.
+/// Plain: the address goes to the kernel, which looks up who sleeps there.
 pub(crate) fn wake(word: &AtomicU32) {
     // SAFETY: the word outlives the call; waking is safe whoever sleeps.
     keeping_errno(|| unsafe {

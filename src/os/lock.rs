@@ -44,6 +44,8 @@ impl<T> Lock<T> {
     #[cold]
     fn acquire_slow(&self) {
         for _ in 0..SPINS {
+            // Relaxed: a look that leaves the line shared; the exchange decides.
+            // Acquire: as in `acquire`, what the last holder wrote is seen.
             if self.state.load(Ordering::Relaxed) == 0
                 && self.state.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
             {
@@ -51,7 +53,7 @@ impl<T> Lock<T> {
             }
             core::hint::spin_loop();
         }
-        // Acquire, and 2 because we can't know whether others sleep.
+        // Acquire: as in `acquire`. 2, because we can't know whether others sleep.
         while self.state.swap(2, Ordering::Acquire) != 0 {
             super::wait(&self.state, 2);
         }
@@ -73,6 +75,7 @@ impl<T> Lock<T> {
     /// # Safety
     /// No other thread exists.
     pub(crate) unsafe fn reset(&self) {
+        // Relaxed: there is no other thread to order with.
         self.state.store(0, Ordering::Relaxed);
     }
 }

@@ -64,11 +64,13 @@ pub(crate) fn advise_huge(_at: *mut u8, _size: usize, _on: bool) {}
 
 /// A clock that moves on by one millisecond at every look.
 pub(crate) fn now_ms() -> u64 {
+    // Relaxed: a clock of one word; nothing is read on its word.
     static NOW: AtomicU32 = AtomicU32::new(0);
     u64::from(NOW.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Yields while the word holds the value.
+/// Relaxed: the caller's exchange is what acquires.
 pub(crate) fn wait(word: &AtomicU32, value: u32) {
     while word.load(Ordering::Relaxed) == value {
         std::thread::yield_now();

@@ -54,6 +54,8 @@ static STATE: Lock<State> = Lock::new(State {
     },
 });
 
+/// Whether the environment has been read.
+/// Acquire and Release: who sees it set sees the settings that were read.
 static LOADED: AtomicBool = AtomicBool::new(false);
 
 /// Why a value was refused.

@@ -10,9 +10,12 @@ use crate::large::big_cache;
 use crate::segment::{arena, spans};
 
 /// Bytes that the heap should not exceed; 0: no budget.
+/// Relaxed: a setting; a late look obeys the one before.
 pub(crate) static BUDGET: AtomicUsize = AtomicUsize::new(0);
+/// Relaxed: the swap lets one thread start or end the diet, and what it then sets are settings.
 static ON: AtomicBool = AtomicBool::new(false);
 /// The BigCache budget to return to.
+/// Relaxed: a figure alone, written by whom `ON` let start the diet.
 static CACHE_BEFORE: AtomicUsize = AtomicUsize::new(0);
 
 const SHIFT: u32 = 2;

@@ -43,10 +43,13 @@ const SWITCH: &[&str] = &["off", "on"];
 const BALANCED: u64 = 2;
 
 /// Whether threads fill their magazines at their start.
+/// Relaxed: a setting; a late look obeys the one before.
 pub(super) static PREWARM: AtomicBool = AtomicBool::new(false);
 /// Whether statistics are printed at process exit.
+/// Relaxed: a setting; a late look obeys the one before.
 pub(super) static DUMP: AtomicBool = AtomicBool::new(false);
 /// Whether the configuration is printed once it is read.
+/// Relaxed: read by the thread that has read the configuration.
 pub(super) static PRINT: AtomicBool = AtomicBool::new(false);
 /// The budget of BigCache's shared part when it is on.
 const SHARED_BYTES: usize = 64 << 20;

@@ -27,7 +27,9 @@ const GRANULE_SHIFT: u32 = GRANULE.ilog2();
 const GRANULES: usize = 1 << (WINDOW_SHIFT - GRANULE_SHIFT);
 const SUPERS: usize = 1 << (WINDOW_SHIFT - SUPERSLAB_SHIFT);
 
+/// Relaxed: who holds a block got it through a synchronisation that follows the store.
 static CLASS_MAP: [AtomicU8; GRANULES] = [const { AtomicU8::new(0) }; GRANULES];
+/// Acquire and Release: who finds a descriptor sees it zeroed at least.
 static SUPERSLABS: [AtomicPtr<SuperSlab>; SUPERS] =
     [const { AtomicPtr::new(ptr::null_mut()) }; SUPERS];
 
@@ -46,8 +48,8 @@ fn super_entry(address: usize) -> &'static AtomicPtr<SuperSlab> {
 /// The class of the slab at this address; 0 if there is none.
 #[inline(always)]
 pub(crate) fn class_at(pointer: *const u8) -> usize {
-    // SAFETY: the entry is a valid byte. The read is not atomic, so that it folds with its zero
-    // extension: whoever holds a block got it through a synchronisation that the store preceded, so
+    // Plain: an atomic read would not fold with its zero extension.
+    // SAFETY: the entry is a valid byte. Whoever holds a block got it through a synchronisation that the store preceded, so
     // the two can't race; volatile, so that for a pointer nobody should hold it is still one load.
     unsafe { class_entry(pointer.addr()).as_ptr().read_volatile() as usize }
 }
@@ -122,6 +124,7 @@ pub(crate) fn retract_run(base: *mut u8, granules: usize) {
 
 /// Keeps huge pages away from the tables: one touched byte must not cost 2 MiB.
 pub(crate) fn keep_tables_small() {
+    // Plain: where the tables lie; nothing is read.
     for (at, bytes) in [
         (CLASS_MAP.as_ptr().cast::<u8>(), size_of_val(&CLASS_MAP)),
         (SUPERSLABS.as_ptr().cast::<u8>(), size_of_val(&SUPERSLABS)),

@@ -17,7 +17,11 @@ struct Lot {
 unsafe impl Send for Lot {}
 
 static LOT: Lock<Lot> = Lock::new(Lot { first: ptr::null_mut(), count: 0 });
+/// The list of all heaps.
+/// Relaxed: a look before the push, which the exchange checks.
 static ALL: AtomicPtr<Heap> = AtomicPtr::new(ptr::null_mut());
+/// How many there are. Gauge: `Stats::heaps`, in every build; one addition in a heap's life.
+/// Relaxed: a figure alone; no heap is reached through it.
 static HEAPS: AtomicUsize = AtomicUsize::new(0);
 
 /// A heap for the calling thread: a parked one, else a new one. `None`: out of memory.

@@ -16,10 +16,13 @@ use crate::output::Line;
 
 /// `__gxx_personality_v0`. Read by the unwinder through the descriptions of frames that catch;
 /// null means "no handlers in this frame".
+/// Acquire and Release: who sees it found sees the two below found.
 pub static PERSONALITY: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 /// `__cxa_begin_catch`. Called where the personality routine led to it, so it was found too.
+/// Relaxed: published by `PERSONALITY`, which is stored after it.
 pub static BEGIN_CATCH: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 /// `__cxa_end_catch`.
+/// Relaxed: published by `PERSONALITY`, which is stored after it.
 pub static END_CATCH: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 
 /// `std::new_handler`; may throw, so it is only carried here, never called.

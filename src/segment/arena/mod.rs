@@ -33,8 +33,10 @@ pub(crate) const MAX_RUN: usize = ARENA_GRANULES / 8;
 pub(crate) struct SuperSlab {
     /// First byte; null until the first run in it is claimed, so that address space which is only
     /// reserved costs no memory here.
+    /// Relaxed: who has a block there got it through a synchronisation that follows the store.
     pub(crate) base: AtomicPtr<u8>,
     /// The run that covers each granule, or null.
+    /// Acquire and Release: who finds a run sees the descriptor as it was when it was published.
     pub(crate) runs: [AtomicPtr<Slab>; SUPERSLAB_GRANULES],
 }
 
@@ -61,8 +63,10 @@ static SEGMENT: Lock<Segment> = Lock::new(Segment {
 });
 
 /// Whether huge pages are asked for: 0 never, 1 once the heap has grown, 2 always.
+/// Relaxed: a setting; a late look obeys the one before.
 pub(crate) static HUGE_PAGES: AtomicU8 = AtomicU8::new(1);
 /// In mode 1: granules in dense use before the first request for huge pages.
+/// Relaxed: a setting; a late look obeys the one before.
 pub(crate) static HUGE_PAGES_AFTER: AtomicU32 = AtomicU32::new((8 << 20) / GRANULE as u32);
 
 /// How a run will be filled.

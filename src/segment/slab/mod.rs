@@ -35,6 +35,7 @@ use core::ptr::{self, NonNull};
 
 /// Whether a released run's pages go back to the system at once instead of waiting, with others,
 /// for the next purge (batched madvise switched off).
+/// Relaxed: a setting; a late look obeys the one before.
 pub(crate) static DISCARD_AT_ONCE: AtomicBool = AtomicBool::new(false);
 
 /// Where a slab stands with its owner.
@@ -96,6 +97,7 @@ pub(crate) struct Slab {
 
     // Shared from here on.
     pending: AtomicBool,
+    /// Relaxed: written before the push that publishes it, read after `take_all`, which acquires.
     pending_next: AtomicPtr<Slab>,
     // The local bitmap and then the remote bitmap follow, `words()` words each.
 }
@@ -244,6 +246,7 @@ impl Slab {
     }
 
     #[inline(always)]
+    /// Acquire and Release: who takes or counts a bit sees what the thread that set it wrote before.
     fn remote(&self, word: usize) -> &AtomicU64 {
         debug_assert!(word < self.info().words());
         // SAFETY: the storage holds `words()` remote words behind the local ones.

@@ -19,6 +19,7 @@ use core::ptr;
 /// of the owner.
 #[repr(align(64))]
 pub(crate) struct PendingStack {
+    /// Relaxed: a look; what it saw the exchange checks, and what it missed comes at the next.
     head: AtomicPtr<Slab>,
 }
 
@@ -81,8 +82,8 @@ impl Slab {
     /// Step 1 of the remote protocol: true if the caller must `announce` after setting its bits.
     #[inline]
     pub(crate) fn mark_pending(&self) -> bool {
-        // A look first: the line stays shared while others have marked it. AcqRel orders the mark
-        // before the bits.
+        // Relaxed: a look first, which leaves the line shared; bits that rely on a mark just cleared
+        // wait for the next visit (see the protocol). AcqRel: the mark comes before the bits.
         !self.pending.load(Ordering::Relaxed) && !self.pending.swap(true, Ordering::AcqRel)
     }
 
@@ -116,6 +117,7 @@ impl Slab {
         let mut moved = 0;
         for word in 0..self.info().words() {
             let remote = self.remote(word);
+            // Relaxed: a look that leaves the line shared; what it misses the next visit finds.
             if remote.load(Ordering::Relaxed) == 0 {
                 continue;
             }
