@@ -25,6 +25,7 @@ pub fn blocks(seed: u64, count: usize, effect: f64) -> Vec<Block> {
             with: time(effect),
             control: time(0.0),
             slow: time(0.995),
+            cpu: None,
             peak_kib: (2304, 2308),
             rss_kib: (2300, 2304),
             stolen_ms: 0,

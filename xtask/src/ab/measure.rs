@@ -44,7 +44,8 @@ pub struct Block {
     pub order: String,
     /// Bytes of environment.
     pub padding: usize,
-    /// Nanoseconds, two runs each: the arm without the gate,
+    /// Nanoseconds, two runs each (processor time for one thread, wall time for several): the arm
+    /// without the gate,
     pub out: [u64; 2],
     /// the arm with it,
     pub with: [u64; 2],
@@ -52,6 +53,9 @@ pub struct Block {
     pub control: [u64; 2],
     /// and that link with 1 % more work.
     pub slow: [u64; 2],
+    /// Of a threaded scenario: processor time of all threads, of the arms without and with the gate.
+    #[serde(default)]
+    pub cpu: Option<([u64; 2], [u64; 2])>,
     /// Highest resident memory, KiB, of the arms without and with the gate.
     pub peak_kib: (u64, u64),
     /// Resident memory at the end, KiB, likewise.
@@ -60,7 +64,8 @@ pub struct Block {
     pub stolen_ms: u64,
     /// How often a process lost its processor during the block.
     pub preempted: i64,
-    /// The share of the work's wall time in which it did not run.
+    /// One thread: the share of the work's wall time in which it did not run. Several: the share of
+    /// the machine that other programs used.
     pub off_processor: f64,
     /// The load average at the end.
     pub load: f64,
@@ -69,11 +74,15 @@ pub struct Block {
 }
 
 impl Block {
-    /// Logarithm of a ratio of mean times, in per cent: positive if `time` took longer than the
-    /// arm without the gate.
+    /// How much longer `time` took than the arm without the gate.
     fn excess(&self, time: &[u64; 2]) -> f64 {
-        let log = |pair: &[u64; 2]| pair.iter().map(|ns| (*ns as f64).ln()).sum::<f64>() / 2.0;
-        (log(time) - log(&self.out)) * 100.0
+        excess(time, &self.out)
+    }
+
+    /// The arm with the gate against the one without by processor time of all threads, which the
+    /// verdict on a threaded scenario does not rest on.
+    pub fn cpu_effect(&self) -> Option<f64> {
+        self.cpu.as_ref().map(|(out, with)| excess(with, out))
     }
 
     /// The arm with the gate against the one without.
@@ -90,6 +99,12 @@ impl Block {
     pub fn slow_effect(&self) -> f64 {
         self.excess(&self.slow)
     }
+}
+
+/// Logarithm of a ratio of mean times, in per cent: positive if `time` is longer than `than`.
+fn excess(time: &[u64; 2], than: &[u64; 2]) -> f64 {
+    let log = |pair: &[u64; 2]| pair.iter().map(|ns| (*ns as f64).ln()).sum::<f64>() / 2.0;
+    (log(time) - log(than)) * 100.0
 }
 
 /// The programs of one layout, below one folder; their paths are equally long, as a path lies on
@@ -174,13 +189,16 @@ impl Bench<'_> {
         let mut order = ROLES;
         order.shuffle(rng);
         let order: Vec<Role> = order.into_iter().chain(order.into_iter().rev()).collect();
-        let (stolen, started) = (process::stolen_ms(processor), Instant::now());
+        let (before, started) = (process::spent(processor), Instant::now());
         let runs = order
             .iter()
             .map(|role| Ok((*role, run(*role, scenario.ops)?)))
             .collect::<Result<Vec<_>>>()?;
-        let stolen_ms = process::stolen_ms(processor).saturating_sub(stolen);
+        let after = process::spent(processor);
+        let stolen_ms = after.stolen.saturating_sub(before.stolen);
         let wall_ms = started.elapsed().as_secs_f64() * 1e3;
+        // Of one processor or of all, as what was stolen.
+        let all_ms = wall_ms * if scenario.threaded { processors() as f64 } else { 1.0 };
         same_work(scenario, &runs, |role| {
             let (program, arguments) = what(role, scenario.ops);
             program.by_hand(&arguments)
@@ -188,10 +206,12 @@ impl Bench<'_> {
         let of = |role: Role| {
             runs.iter().filter(move |(ran, _)| *ran == role).map(|(_, ran)| &ran.printed)
         };
-        let times = |role: Role| -> Result<[u64; 2]> {
-            let times: Vec<u64> = of(role).map(|printed| scenario.time(printed).max(1)).collect();
+        let pair = |role: Role, time: &dyn Fn(&process::Printed) -> u64| -> Result<[u64; 2]> {
+            let times: Vec<u64> = of(role).map(|printed| time(printed).max(1)).collect();
             times.try_into().ok().context("every program runs twice in a block")
         };
+        let times = |role: Role| pair(role, &|printed| scenario.time(printed));
+        let cpu = |role: Role| pair(role, &|printed| printed.cpu_ns);
         let both = |value: fn(&process::Printed) -> u64| {
             let most = |role| of(role).map(value).max().unwrap_or(0);
             (most(Role::Out), most(Role::With))
@@ -199,8 +219,13 @@ impl Bench<'_> {
         let sum = |value: fn(&process::Printed) -> u64| {
             runs.iter().map(|(_, ran)| value(&ran.printed) as f64).sum::<f64>()
         };
-        let off_processor =
-            if scenario.threaded { 0.0 } else { 1.0 - sum(|p| p.cpu_ns) / sum(|p| p.ns).max(1.0) };
+        let off_processor = if scenario.threaded {
+            let ours = runs.iter().map(|(_, ran)| ran.cpu_ms).sum::<f64>();
+            let used = after.used.saturating_sub(before.used) as f64;
+            ((used - ours) / all_ms).clamp(0.0, 1.0)
+        } else {
+            1.0 - sum(|p| p.cpu_ns) / sum(|p| p.ns).max(1.0)
+        };
         Ok(Block {
             layout: ids.0,
             seed: ids.1,
@@ -211,15 +236,24 @@ impl Bench<'_> {
             with: times(Role::With)?,
             control: times(Role::Control)?,
             slow: times(Role::Slow)?,
+            cpu: match scenario.threaded {
+                true => Some((cpu(Role::Out)?, cpu(Role::With)?)),
+                false => None,
+            },
             peak_kib: both(|printed| printed.peak_kib),
             rss_kib: both(|printed| printed.rss_kib),
             stolen_ms,
             preempted: runs.iter().map(|(_, ran)| ran.preempted).sum(),
             off_processor,
             load: process::load(),
-            dropped: disturbance(stolen_ms as f64 / wall_ms, off_processor, self.disturbance),
+            dropped: disturbance(stolen_ms as f64 / all_ms, off_processor, self.disturbance),
         })
     }
+}
+
+/// How many processors threads spread over.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// What kept a block from counting, with its share of the time.
@@ -276,7 +310,7 @@ mod tests {
 
     fn printed(checksum: u64) -> Ran {
         let printed = serde_json::json!({"ops": 5, "ns": 10, "cpu_ns": 10, "checksum": checksum, "rss_kib": 1, "peak_kib": 1});
-        Ran { printed: serde_json::from_value(printed).unwrap(), preempted: 0 }
+        Ran { printed: serde_json::from_value(printed).unwrap(), preempted: 0, cpu_ms: 1.0 }
     }
 
     fn fitted() -> Fitted {
@@ -327,5 +361,8 @@ mod tests {
             block.control_effect()
         );
         assert_eq!(block.slow_effect(), 0.0);
+        assert_eq!(block.cpu_effect(), None, "of one thread both clocks are one");
+        let threaded = Block { cpu: Some(([500, 500], [505, 505])), ..block };
+        assert!((threaded.cpu_effect().unwrap() - 0.995).abs() < 0.001);
     }
 }

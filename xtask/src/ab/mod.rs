@@ -113,7 +113,7 @@ impl Settings {
 /// The question that the arguments ask; `None` for the self-test.
 fn question(args: &Args) -> Result<Option<Question>> {
     if let Some(peer) = &args.vs {
-        return Ok(Some(Question::Peer { peer: peer.clone(), version: String::new() }));
+        return question::peer(peer).map(Some);
     }
     match &args.gate {
         Some(range) if revisions::is_range(range) => revisions::question(range).map(Some),
@@ -239,6 +239,8 @@ mod tests {
         assert!(matches!(asked(&["--self-test"]), Ok(None)));
         assert!(matches!(asked(&["--vs", "glibc"]), Ok(Some(Question::Peer { .. }))));
         assert!(matches!(asked(&["tiny-free-calls"]), Ok(Some(Question::Gates { .. }))));
+        let error = asked(&["--vs", "mimaloc3"]).unwrap_err().to_string();
+        assert!(error.contains("did you mean `mimalloc3`?") && error.contains("glibc"), "{error}");
         let error = asked(&["tiny-fre-calls"]).unwrap_err().to_string();
         assert!(error.contains("did you mean `tiny-free-calls`?"), "{error}");
     }

@@ -117,6 +117,16 @@ impl Timed {
         }
     }
 
+    /// Of a threaded scenario: the effect by processor time of all threads, with the sign of the
+    /// effect by wall time, which is what is judged. NaN without a block.
+    pub fn cpu_effect(&self, removal: bool) -> Option<f64> {
+        let sign = if removal { 1.0 } else { -1.0 };
+        let effects: Option<Vec<f64>> = self.kept().map(Block::cpu_effect).collect();
+        effects
+            .filter(|_| self.scenario.threaded)
+            .map(|effects| sign * robust::trimmed_mean(&robust::sorted(&effects)))
+    }
+
     /// Fills in the medians.
     pub fn summarise(&mut self) {
         let median = |value: &dyn Fn(&Block) -> f64| {

@@ -34,6 +34,8 @@ pub struct Ran {
     pub printed: Printed,
     /// How often the kernel took the processor away from it.
     pub preempted: i64,
+    /// Processor time of the whole process, start-up and end included, milliseconds.
+    pub cpu_ms: f64,
 }
 
 /// What to run: a program file, and the library to preload into it, if any.
@@ -125,7 +127,9 @@ pub fn run(program: &Program, arguments: &[String], conditions: Conditions) -> R
             shown()
         )
     })?;
-    Ok(Ran { printed, preempted: usage.ru_nivcsw })
+    let ms = |time: libc::timeval| time.tv_sec as f64 * 1e3 + time.tv_usec as f64 / 1e3;
+    let cpu_ms = ms(usage.ru_utime) + ms(usage.ru_stime);
+    Ok(Ran { printed, preempted: usage.ru_nivcsw, cpu_ms })
 }
 
 /// How a process ended, in words.
@@ -210,14 +214,29 @@ pub fn fix_addresses() -> bool {
     }
 }
 
-/// Milliseconds that the hypervisor has kept from `processor` (from all of them for `None`) since
-/// the machine started.
-pub fn stolen_ms(processor: Option<usize>) -> u64 {
+/// What the kernel says of the processors' time since the machine started, milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Kept from the machine by the hypervisor.
+    pub stolen: u64,
+    /// Used, by whatever program or by the kernel itself.
+    pub used: u64,
+}
+
+/// The time spent on `processor`, or on all of them for `None`; zero where nobody tells.
+pub fn spent(processor: Option<usize>) -> Spent {
+    spent_in(&std::fs::read_to_string("/proc/stat").unwrap_or_default(), processor)
+}
+
+fn spent_in(stat: &str, processor: Option<usize>) -> Spent {
     let name = processor.map_or("cpu".to_owned(), |index| format!("cpu{index}"));
-    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
-    let line = text.lines().find(|line| line.split(' ').next() == Some(&name));
+    let line = stat.lines().find(|line| line.split(' ').next() == Some(&name)).unwrap_or("");
     // user nice system idle iowait irq softirq steal, in hundredths of a second.
-    line.and_then(|line| line.split_whitespace().nth(8)?.parse::<u64>().ok()).unwrap_or(0) * 10
+    let column = |at: usize| {
+        line.split_whitespace().nth(at + 1).and_then(|word| word.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let used = [0, 1, 2, 5, 6].map(column).iter().sum::<u64>();
+    Spent { stolen: column(7) * 10, used: used * 10 }
 }
 
 /// The one-minute load average.
@@ -338,6 +357,15 @@ mod tests {
     #[test]
     fn the_machine_tells_its_load() {
         assert!(load() >= 0.0);
-        assert!(stolen_ms(Some(0)) <= stolen_ms(None) + 10_000);
+        assert!(spent(Some(0)).stolen <= spent(None).stolen + 10_000);
+        assert!(spent(None).used > 0);
+    }
+
+    #[test]
+    fn the_kernels_table_of_times_is_read() {
+        let stat = "cpu  10 20 30 900 5 6 7 8 0 0\ncpu0 1 2 3 400 1 1 1 4 0 0\nintr 5\n";
+        assert_eq!(spent_in(stat, None), Spent { stolen: 80, used: 730 });
+        assert_eq!(spent_in(stat, Some(0)), Spent { stolen: 40, used: 80 });
+        assert_eq!(spent_in("", Some(0)), Spent::default());
     }
 }

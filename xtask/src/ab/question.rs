@@ -6,7 +6,8 @@
 //! in order to decide something.
 
 use super::judge::Verdict;
-use crate::shared::registry::{Gate, Kind, Registry};
+use crate::bench::peers;
+use crate::shared::registry::{Gate, Kind, Registry, nearest};
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -240,6 +241,17 @@ impl Question {
         };
         text.to_owned()
     }
+}
+
+/// The question that `--vs` asks; an unknown peer is refused with the nearest and the list.
+pub fn peer(name: &str) -> Result<Question> {
+    let known = peers::names();
+    if known.contains(&name) {
+        return Ok(Question::Peer { peer: name.to_owned(), version: String::new() });
+    }
+    let near = nearest(name, known.iter().copied())
+        .map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+    bail!("no peer `{name}`{near} (there are: {})", known.join(", "))
 }
 
 /// A file name: `name` itself, or a hash of it if it is longer than 80 bytes.

@@ -144,6 +144,13 @@ fn shortened(name: &str, most: usize) -> String {
 fn controls(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
     for timed in &outcome.timed {
         let Some(judged) = &timed.judged else { continue };
+        if let Some(cpu) = timed.cpu_effect(outcome.question.removal()) {
+            writeln!(
+                text,
+                "{} has several threads: judged by wall time; by processor time of all threads the effect is {cpu:+.2} %.",
+                timed.scenario.name
+            )?;
+        }
         writeln!(
             text,
             "Controls in {}: the same code twice {:+.2} {}, 1 % more work {:+.2} {}{}{}.",
