@@ -231,7 +231,7 @@ fn what_grows_is_backed_by_huge_pages_and_what_is_large_at_once_is_not() {
                     size = next & !7;
                 }
                 assert!(size < 3 * MIB || huge(at), "{size}");
-                assert!(size < 3 * MIB || at.addr() % (2 * MIB) == 0, "{at:p}");
+                assert!(size < 3 * MIB || at.addr().is_multiple_of(2 * MIB), "{at:p}");
             }
             free_all([fresh, at]);
         },

@@ -1,16 +1,15 @@
 //! BigCache: freed large blocks, kept for the next request of their size.
 //!
 //! Two levels: slots per thread (no lock; runs by length in `run_slots`, a few mappings here), then
-//! shared shards by size for mappings only. Bounded in bytes (`BYTES`; 0 switches the cache off), in
-//! entries, and in age (`thermal::keep_for`). When there is no room the oldest entry goes first. What
-//! leaves the cache goes back to the system (own mappings) or to the arena (runs), where it joins its
-//! neighbours, serves any size without a page fault, and is purged by age: keeping runs by size in
-//! the shards as well made `mixed` a fifth faster, but a third heavier (docs/performance.md).
+//! shared shards by size for mappings only. Bounded in bytes (`SLOT_BYTES` for each thread and
+//! `BYTES` for all beyond that; 0 switches the cache off), in entries, and in age
+//! (`thermal::keep_for`). What leaves the cache goes back to the system (own mappings) or to the arena
+//! (runs), where it joins its neighbours, serves any size without a page fault, and is purged by age.
 //!
 //! Invariant: a cached block is in exactly one slot or shard; a cached run has `bytes == 0` in its
 //! descriptor, a cached mapping is in no table, so a second `free` of either is found out.
 
-use super::run_slots::RunSlots;
+use super::run_slots::{self, Budget, RunSlots};
 use super::thermal;
 use crate::base::elapsed;
 use crate::base::sync::{AtomicUsize, Ordering};
@@ -34,7 +33,7 @@ const SLOTS: usize = 8;
 const SHARDS: usize = 4;
 const SHARD_ENTRIES: usize = 64;
 
-/// Bytes that the shared part may hold; 0: nothing is cached at all.
+/// Bytes that the shared part may hold and threads may lease; 0: nothing is cached at all.
 /// Relaxed: a setting; a late look obeys the one before.
 pub(crate) static BYTES: AtomicUsize = AtomicUsize::new(64 << 20);
 /// Bytes that one thread's slots may hold.
@@ -128,7 +127,9 @@ impl Slots {
 /// none.
 pub(crate) fn take_run(slots: &mut Slots, granules: usize, align: usize) -> *mut Slab {
     let found = slots.runs.take(granules, align);
-    if !found.is_null() {
+    if found.is_null() {
+        slots.runs.release_stale(os::now_ms() as u32);
+    } else {
         thermal::reused(granules * GRANULE);
     }
     found
@@ -139,8 +140,9 @@ pub(crate) fn take_run(slots: &mut Slots, granules: usize, align: usize) -> *mut
 /// # Safety
 /// `run` describes a large block that nobody holds.
 pub(crate) unsafe fn put_run(slots: &mut Slots, run: *mut Slab) {
-    let budget =
-        if BYTES.load(Ordering::Relaxed) == 0 { 0 } else { SLOT_BYTES.load(Ordering::Relaxed) };
+    let all = BYTES.load(Ordering::Relaxed);
+    let own = if all == 0 { 0 } else { SLOT_BYTES.load(Ordering::Relaxed) };
+    let budget = Budget { own, shared: all.saturating_sub(HELD.load(Ordering::Relaxed)) };
     // SAFETY: as the caller promised.
     unsafe { slots.runs.put(run, os::now_ms() as u32, budget) };
 }
@@ -195,7 +197,7 @@ pub(crate) fn put_span(slots: &mut Slots, span: Span) {
 
 /// Gives the bytes that went back to the system instead, or for it.
 fn put_shared(entry: Entry) -> usize {
-    let budget = BYTES.load(Ordering::Relaxed);
+    let budget = BYTES.load(Ordering::Relaxed).saturating_sub(run_slots::leased());
     let bytes = entry.span.bytes;
     if bytes > budget / 2 || !thermal::worth_sharing(bytes, os::now_ms() as u32) {
         release(entry);

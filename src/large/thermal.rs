@@ -50,6 +50,7 @@ const HOT_FROM: u8 = 4;
 /// Relaxed: a guess that decides how long a block is kept; one lost step is one step.
 static HEAT: [AtomicU8; BINS] = [const { AtomicU8::new(0) }; BINS];
 /// Coarse time (ms, wrapping) at which a block of the bin was last let go for being cold; 0: never.
+/// Relaxed: a hint, about nothing else in memory.
 /// Relaxed: a time and nothing behind it; a late look is a miss that is not remembered.
 static LET_GO: [AtomicU32; BINS] = [const { AtomicU32::new(0) }; BINS];
 
@@ -113,6 +114,14 @@ pub(crate) fn cool() {
             heat.store(now - 1, Ordering::Relaxed);
         }
     }
+}
+
+/// Milliseconds after which a cached block may serve another size instead.
+pub(crate) fn stale_after() -> u32 {
+    if POLICY.load(Ordering::Relaxed) == FreePolicy::Keep as u8 {
+        return u32::MAX;
+    }
+    (DECAY_MS.load(Ordering::Relaxed) / 16).max(1)
 }
 
 /// Milliseconds for which a freed block of this size is kept.

@@ -90,6 +90,8 @@ pub(crate) struct Slab {
     pub(crate) freed_since_purge: Cell<bool>,
     /// Granules in the run.
     pub(crate) granules: Cell<u32>,
+    /// Coarse time (ms, wrapping) at which a thread's cache took it in; large blocks only.
+    pub(crate) stamp: Cell<u32>,
     /// Bytes the user may use; large blocks only.
     pub(crate) bytes: Cell<usize>,
     /// Pages of the run that were returned to the system and not handed out since.
@@ -182,6 +184,7 @@ impl Slab {
                 filling: run.filling,
                 freed_since_purge: Cell::new(false),
                 granules: Cell::new(granules as u32),
+                stamp: Cell::new(0),
                 bytes: Cell::new(bytes),
                 discarded: [const { Cell::new(0) }; 4],
                 pending: AtomicBool::new(false),
