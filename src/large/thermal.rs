@@ -50,7 +50,6 @@ const HOT_FROM: u8 = 4;
 /// Relaxed: a guess that decides how long a block is kept; one lost step is one step.
 static HEAT: [AtomicU8; BINS] = [const { AtomicU8::new(0) }; BINS];
 /// Coarse time (ms, wrapping) at which a block of the bin was last let go for being cold; 0: never.
-/// Relaxed: a hint, about nothing else in memory.
 /// Relaxed: a time and nothing behind it; a late look is a miss that is not remembered.
 static LET_GO: [AtomicU32; BINS] = [const { AtomicU32::new(0) }; BINS];
 
