@@ -7,6 +7,7 @@
 
 mod ab;
 mod asm;
+mod audit;
 mod bench;
 mod ci;
 mod features;
@@ -36,6 +37,8 @@ enum Command {
     Bench(Box<bench::Args>),
     /// Count the instructions of the fast paths and compare them with the golden counts
     Asm(Box<asm::Args>),
+    /// Place every atomic operation: telemetry behind a gate, or correctness with its reason
+    Audit(audit::Args),
     /// Write features.md, the table of all gates, or check that it is current
     Features(Box<features::Args>),
     /// Run every test
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Ab(args) => ab::run(*args),
         Command::Bench(args) => bench::run(*args),
         Command::Asm(args) => asm::run(*args),
+        Command::Audit(args) => audit::run(args),
         Command::Features(args) => features::run(*args),
         Command::Test(args) => test::run(*args),
         Command::Real(args) => real::run(*args),
