@@ -13,13 +13,17 @@ use crate::refill;
 use crate::segment::misuse;
 use crate::segment::registry;
 use crate::segment::spans;
-use crate::telemetry::tally::HOMELESS;
+use crate::telemetry::classes::{self, Use};
+use crate::telemetry::tally::COMMON;
 use crate::thread::tls;
 
 /// A block of `class` for a thread whose magazine of it is empty.
 #[cold]
 #[inline(never)]
 pub(crate) fn refill(class: usize) -> *mut u8 {
+    if !classes::refill_in_bounds(class) {
+        return os::no_memory();
+    }
     let block = lifecycle::with_heap(|heap| {
         let mut block = heap.refill(class);
         if block.is_null() && lifecycle::make_room(heap) {
@@ -39,6 +43,9 @@ pub(crate) fn refill(class: usize) -> *mut u8 {
 #[cold]
 #[inline(never)]
 pub(crate) fn refill_zeroed(class: usize, size: usize) -> *mut u8 {
+    if !classes::refill_in_bounds(class) {
+        return os::no_memory();
+    }
     let fresh = lifecycle::with_heap(|heap| {
         let started = heap.tally.start();
         let block = heap.bins.carve_fresh(class);
@@ -78,10 +85,26 @@ pub(crate) fn overflow(block: *mut u8, class: usize) {
     };
     if freed.is_none() && !block.is_null() {
         // The thread has no heap (any more): straight home.
-        HOMELESS.gave_back(class);
+        COMMON.overflowed(class, block);
         // SAFETY: as above.
         unsafe { refill::give_back(block, class) };
     }
+}
+
+/// An allocation whose class is out of range: a table has been overwritten.
+#[cold]
+#[inline(never)]
+pub(crate) fn malloc_bad_class() -> *mut u8 {
+    COMMON.bad_class(Use::Allocation);
+    os::no_memory()
+}
+
+/// A free whose class is out of range: left to what the block's address says.
+#[cold]
+#[inline(never)]
+pub(crate) fn free_bad_class(block: *mut u8) {
+    COMMON.bad_class(Use::Free);
+    free_large(block);
 }
 
 fn free_large(block: *mut u8) {

@@ -14,8 +14,10 @@ use crate::class::{self, MID_MAX, TINY_MAX};
 use crate::cold;
 use crate::frontend::magazine::UnifiedCache;
 use crate::segment::registry;
-use crate::telemetry::tally::Tally;
-use crate::thread::{heap::Heap, tls};
+use crate::telemetry::classes;
+use crate::telemetry::tally::Handle;
+use crate::thread::heap::{self, Heap};
+use crate::thread::tls;
 
 /// The thread's heap: a pointer, since no reference to it may live while a cold path changes it.
 #[derive(Clone, Copy)]
@@ -29,10 +31,12 @@ impl Here {
         unsafe { &(*self.0).cache }
     }
 
+    /// # Safety
+    /// A magazine of this heap has served or taken a block, as no sentinel's does.
     #[inline(always)]
-    fn tally(self) -> &'static Tally {
-        // SAFETY: as above; all of it is atomics.
-        unsafe { &(*self.0).tally }
+    unsafe fn tally(self) -> Handle {
+        // SAFETY: not a sentinel, as the caller promised.
+        Handle::of(unsafe { heap::tally_of(self.0) })
     }
 }
 
@@ -72,11 +76,16 @@ fn malloc_mid(size: usize) -> *mut u8 {
 
 #[inline(always)]
 fn pop(heap: Here, class: usize) -> *mut u8 {
+    if !classes::in_range(class) {
+        return cold::malloc_bad_class();
+    }
     let block = heap.cache().pop(class);
     if block.is_null() {
         return cold::refill(class);
     }
-    heap.tally().hit(class);
+    // SAFETY: the magazine had a block.
+    let tally = unsafe { heap.tally() };
+    tally.hit(class, block);
     block
 }
 
@@ -84,9 +93,14 @@ fn pop(heap: Here, class: usize) -> *mut u8 {
 #[inline(always)]
 pub(crate) fn class_at_hand(class: usize) -> *mut u8 {
     let heap = heap();
+    if !classes::in_range(class) {
+        return core::ptr::null_mut();
+    }
     let block = heap.cache().pop(class);
     if !block.is_null() {
-        heap.tally().hit(class);
+        // SAFETY: the magazine had a block.
+        let tally = unsafe { heap.tally() };
+        tally.hit(class, block);
     }
     block
 }
@@ -141,8 +155,13 @@ unsafe fn free_sized_mid(block: *mut u8, size: usize) {
 
 #[inline(always)]
 fn push(heap: Here, class: usize, block: *mut u8) {
+    if !classes::in_range(class) {
+        return cold::free_bad_class(block);
+    }
     if !heap.cache().push(class, block) {
         return cold::overflow(block, class);
     }
-    heap.tally().freed(class);
+    // SAFETY: the magazine had room.
+    let tally = unsafe { heap.tally() };
+    tally.freed(class, block);
 }

@@ -14,11 +14,11 @@
 //!
 //! ```text
 //! base        arithmetic, cells, the names of the atomics
-//! os          the contract with the operating system, locks, lines on standard error
 //! class       size classes
+//! telemetry   counters, traces and logs, each behind its gate
+//! os          the contract with the operating system, locks, lines on standard error
 //! segment     address space, SuperSlabs, slabs, the map of addresses, metadata
 //! large       large and huge blocks, BigCache, thermal policy
-//! telemetry   counters, each behind its gate
 //! frontend    layer 0: the magazines                       <- all that the fast path touches
 //! refill      layer 2: batches between magazines and slabs
 //! thread      heaps, thread-local access, parking lot
@@ -42,14 +42,15 @@
 extern crate std;
 
 mod base;
+mod class;
+
+mod telemetry;
+
 mod os;
 
-mod class;
 mod segment;
 
 mod large;
-
-mod telemetry;
 
 mod frontend;
 mod refill;
@@ -70,6 +71,12 @@ mod hot;
 
 pub use api::raw;
 pub use api::rust::Hakmem;
+#[doc(hidden)]
+pub use check::fault;
 pub use check::walker::{Walk, walk};
 pub use policy::config::{ConfigError, print as print_config, set as set_config};
-pub use readers::stats::{CacheCounts, ClassGroup, Reading, Stats, dump, stats};
+pub use readers::events::{Event, Events};
+pub use readers::rows::{
+    BadClasses, CacheCounts, ClassGroup, OsCalls, Reading, RemoteQueues, Served, SlabFrees,
+};
+pub use readers::stats::{Stats, dump, stats};

@@ -17,6 +17,8 @@ use crate::class::GRANULE;
 use crate::os::{self, lock::Lock};
 use crate::segment::slab::Slab;
 use crate::segment::spans::Span;
+use crate::telemetry::front::{Origin, Server};
+use crate::telemetry::tally::{COMMON, Handle};
 use core::ptr;
 
 /// A free mapping.
@@ -52,6 +54,8 @@ pub(crate) struct Slots {
     entries: [Entry; SLOTS],
     used: usize,
     bytes: usize,
+    /// Way to the heap's counters.
+    pub(crate) tally: Handle,
 }
 
 struct Shard {
@@ -88,7 +92,7 @@ fn take_out(entries: &mut [Entry], used: &mut usize, index: usize) -> Option<Ent
 
 impl Slots {
     pub(crate) const fn new() -> Self {
-        Slots { runs: RunSlots::new(), entries: [NONE; SLOTS], used: 0, bytes: 0 }
+        Slots { runs: RunSlots::new(), entries: [NONE; SLOTS], used: 0, bytes: 0, tally: COMMON }
     }
 
     fn remove(&mut self, index: usize) -> Option<Entry> {
@@ -147,20 +151,21 @@ pub(crate) unsafe fn put_run(slots: &mut Slots, run: *mut Slab) {
     unsafe { slots.runs.put(run, os::now_ms() as u32, budget) };
 }
 
-/// A cached mapping of at least `bytes` bytes at a multiple of `align`, if there is one.
-pub(crate) fn take_span(slots: &mut Slots, bytes: usize, align: usize) -> Option<Span> {
+/// A cached mapping of at least `bytes` bytes at a multiple of `align`, if there is one, and which
+/// part of the cache had it.
+pub(crate) fn take_span(slots: &mut Slots, bytes: usize, align: usize) -> Option<(Span, Origin)> {
     let used = slots.used;
     let own = slots.entries.get(..used)?.iter().rposition(|entry| fits(entry, bytes, align));
-    let found = match own {
-        Some(index) => slots.remove(index),
-        None if HELD.load(Ordering::Relaxed) != 0 => take_shared(bytes, align),
-        None => None,
+    let (found, server) = match own {
+        Some(index) => (slots.remove(index), Server::LargeSlots),
+        None if HELD.load(Ordering::Relaxed) != 0 => (take_shared(bytes, align), Server::BigCache),
+        None => (None, Server::BigCache),
     };
     match found {
         Some(_) => thermal::reused(bytes),
         None => thermal::missed(bytes, os::now_ms() as u32),
     }
-    found.map(|entry| entry.span)
+    found.map(|entry| (entry.span, Origin::of(server)))
 }
 
 fn take_shared(bytes: usize, align: usize) -> Option<Entry> {

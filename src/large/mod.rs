@@ -24,6 +24,7 @@ use crate::os;
 use crate::segment::arena::{self, Filling};
 use crate::segment::slab::Slab;
 use crate::segment::{SUPERSLAB, SUPERSLAB_GRANULES, registry, spans, spans::Span};
+use crate::telemetry::front::Server;
 use big_cache::Slots;
 use core::ptr::NonNull;
 
@@ -66,9 +67,11 @@ fn alloc_run(slots: &mut Slots, size: usize, align: usize) -> Option<Block> {
     if let Some(run) = unsafe { cached.as_ref() } {
         // A size marks it as handed out.
         run.bytes.set(run.granules.get() as usize * GRANULE);
+        slots.tally.served(Server::LargeSlots);
         return Some(Block { at: NonNull::new(run.base)?, zeroed: false });
     }
     let (run, zeroed) = Slab::create_large(granules, align_granules, bytes)?;
+    slots.tally.served(Server::Arena);
     // SAFETY: just made; its base is not null.
     Some(Block { at: NonNull::new(unsafe { run.as_ref().base })?, zeroed })
 }
@@ -78,9 +81,10 @@ type Map = fn(usize, usize) -> Option<NonNull<u8>>;
 
 fn alloc_span(slots: &mut Slots, size: usize, align: usize) -> Option<Block> {
     let bytes = align_up(size, os::PAGE)?;
-    if let Some(span) = big_cache::take_span(slots, bytes, align) {
+    if let Some((span, origin)) = big_cache::take_span(slots, bytes, align) {
         // An arena may have been made meanwhile where it shares the registry's entry.
         if !registry::entry_taken(span.at.addr()) && spans::insert(span) {
+            slots.tally.served_from(origin);
             return Some(Block { at: NonNull::new(span.at)?, zeroed: false });
         }
         os::unmap(span.at, span.bytes);
@@ -91,6 +95,7 @@ fn alloc_span(slots: &mut Slots, size: usize, align: usize) -> Option<Block> {
         os::unmap(at.as_ptr(), bytes);
         return None;
     }
+    slots.tally.served(Server::Mapping);
     Some(Block { at, zeroed: true })
 }
 

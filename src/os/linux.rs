@@ -3,6 +3,8 @@
 //! Assumes Linux 2.6 or later and the C library's wrappers. Promises what `os/mod.rs` lists.
 
 use crate::base::sync::AtomicU32;
+use crate::telemetry::system::Call;
+use crate::telemetry::tally::COMMON;
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr::{self, NonNull};
 
@@ -40,6 +42,7 @@ fn map_raw(size: usize, protection: c_int) -> Option<NonNull<u8>> {
             0,
         )
     });
+    COMMON.called(Call::Map, size, at != libc::MAP_FAILED);
     if at == libc::MAP_FAILED { None } else { NonNull::new(at.cast()) }
 }
 
@@ -59,7 +62,9 @@ pub(crate) fn reserve(size: usize, align: usize) -> Option<NonNull<u8>> {
 /// Lets a part of a reservation be touched. False: the system refused, nothing has changed.
 pub(crate) fn make_writable(at: *mut u8, size: usize) -> bool {
     // SAFETY: the caller owns the range, in which nothing lies yet.
-    keeping_errno(|| unsafe { libc::mprotect(at.cast(), size, WRITABLE) }) == 0
+    let done = keeping_errno(|| unsafe { libc::mprotect(at.cast(), size, WRITABLE) }) == 0;
+    COMMON.called(Call::Protect, size, done);
+    done
 }
 
 fn map_aligned(size: usize, align: usize, protection: c_int) -> Option<NonNull<u8>> {
@@ -88,7 +93,8 @@ fn map_aligned(size: usize, align: usize, protection: c_int) -> Option<NonNull<u
 /// Gives `[at, at + size)` back. The caller owns it whole and never touches it again.
 pub(crate) fn unmap(at: *mut u8, size: usize) {
     // SAFETY: the caller owns the range (contract of this module).
-    keeping_errno(|| unsafe { libc::munmap(at.cast(), size) });
+    let done = keeping_errno(|| unsafe { libc::munmap(at.cast(), size) }) == 0;
+    COMMON.called(Call::Unmap, size, done);
 }
 
 /// Changes the size of a mapping; moves it only if `may_move`. `None`: nothing has changed.
@@ -97,6 +103,7 @@ pub(crate) fn remap(at: *mut u8, old: usize, new: usize, may_move: bool) -> Opti
     // SAFETY: the caller owns [at, at + old) as one mapping and treats the result as its only
     // address.
     let moved = keeping_errno(|| unsafe { libc::mremap(at.cast(), old, new, flags) });
+    COMMON.called(Call::Remap, new, moved != libc::MAP_FAILED);
     if moved == libc::MAP_FAILED { None } else { NonNull::new(moved.cast()) }
 }
 
@@ -107,6 +114,7 @@ pub(crate) fn remap_onto(at: *mut u8, old: usize, new: usize, to: *mut u8) -> bo
     // SAFETY: the caller owns both ranges, and treats `to` as the only address from now on.
     let moved =
         keeping_errno(|| unsafe { libc::mremap(at.cast(), old, new, flags, to.cast::<c_void>()) });
+    COMMON.called(Call::Remap, new, moved != libc::MAP_FAILED);
     moved != libc::MAP_FAILED
 }
 
@@ -118,12 +126,15 @@ fn advise(at: *mut u8, size: usize, advice: c_int) -> bool {
 /// Returns the pages of a range to the system; they read as zero when next touched. False: the
 /// system refused (locked memory, say) and the contents are as they were.
 pub(crate) fn discard(at: *mut u8, size: usize) -> bool {
-    advise(at, size, libc::MADV_DONTNEED)
+    let done = advise(at, size, libc::MADV_DONTNEED);
+    COMMON.called(Call::Discard, size, done);
+    done
 }
 
 /// Asks for (or against) huge pages behind a range.
 pub(crate) fn advise_huge(at: *mut u8, size: usize, on: bool) {
-    advise(at, size, if on { libc::MADV_HUGEPAGE } else { libc::MADV_NOHUGEPAGE });
+    let done = advise(at, size, if on { libc::MADV_HUGEPAGE } else { libc::MADV_NOHUGEPAGE });
+    COMMON.called(Call::AdviseHuge, size, done);
 }
 
 /// Milliseconds of a monotonic clock, at the resolution of the scheduler's tick.
@@ -180,6 +191,30 @@ pub(crate) fn write_fd(fd: c_int, mut bytes: &[u8]) {
             }
         }
     });
+}
+
+/// Resident memory of the process in bytes, if the system tells.
+pub(crate) fn resident_bytes() -> Option<usize> {
+    // The second of the numbers in this file, in pages.
+    let mut text = [0u8; 128];
+    let read = keeping_errno(|| {
+        // SAFETY: a C string; the buffer is valid for its length; the descriptor is ours.
+        unsafe {
+            let file = libc::open(c"/proc/self/statm".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+            if file < 0 {
+                return -1;
+            }
+            let read = libc::read(file, text.as_mut_ptr().cast(), text.len());
+            libc::close(file);
+            read
+        }
+    });
+    let text = text.get(..usize::try_from(read).ok()?)?;
+    let pages = text.split(|&byte| byte == b' ').nth(1)?;
+    let pages = core::str::from_utf8(pages).ok()?.parse::<usize>().ok()?;
+    // SAFETY: no preconditions.
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()?;
+    pages.checked_mul(page)
 }
 
 /// Ends the process at once.

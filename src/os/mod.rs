@@ -15,6 +15,7 @@
 //! | `now_ms()` | monotonic, coarse, cheap; wraps are the caller's concern (u64: never) |
 //! | `wait(word, value)`, `wake(word)` | sleep while the word holds the value; wake one sleeper |
 //! | `write_stderr(bytes)` | one write as far as possible; never fails loudly |
+//! | `resident_bytes()` | resident memory of the process, or `None` |
 //! | `address_limit()` | bytes of address space the process may use, or `usize::MAX` |
 //! | `variables(prefix, visit)` | environment variables by prefix, without allocating |
 //! | `thread_key`, `bind_thread` | call back when a thread ends |

@@ -5,6 +5,8 @@
 //! clears, `remap` refuses. Threads that sleep spin.
 
 use crate::base::sync::{AtomicU32, Ordering};
+use crate::telemetry::system::Call;
+use crate::telemetry::tally::COMMON;
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -20,7 +22,9 @@ pub(crate) fn no_memory() -> *mut u8 {
 pub(crate) fn map(size: usize, align: usize) -> Option<NonNull<u8>> {
     let layout = Layout::from_size_align(size, align.max(super::PAGE)).ok()?;
     // SAFETY: the size is not zero.
-    NonNull::new(unsafe { System.alloc_zeroed(layout) })
+    let at = NonNull::new(unsafe { System.alloc_zeroed(layout) });
+    COMMON.called(Call::Map, size, at.is_some());
+    at
 }
 
 /// Memory at once: there is nothing less here.
@@ -56,6 +60,7 @@ pub(crate) fn remap_onto(_at: *mut u8, _old: usize, _new: usize, _to: *mut u8) -
 pub(crate) fn discard(at: *mut u8, size: usize) -> bool {
     // SAFETY: the caller owns the range.
     unsafe { at.write_bytes(0, size) };
+    COMMON.called(Call::Discard, size, true);
     true
 }
 
@@ -92,6 +97,11 @@ pub(crate) fn write_fd(fd: i32, bytes: &[u8]) {
     } else {
         write_stderr(bytes);
     }
+}
+
+/// Nobody tells.
+pub(crate) fn resident_bytes() -> Option<usize> {
+    None
 }
 
 /// Ends the process at once.

@@ -1,65 +1,21 @@
-//! Readers: what the heap holds, and what the counters of the gates say. In every build; a counter
-//! that is not compiled in is reported as that, never as zero.
+//! A snapshot of the heap: what it holds, and what the counters of the gates say.
 
-use crate::class::{GRANULE, GROUPS};
+use super::events;
+use super::rows::{
+    BadClasses, CacheCounts, ClassGroup, OsCalls, Reading, RemoteQueues, Served, SlabFrees,
+};
+use crate::class::{self, COUNT, FIRST_MID, GRANULE, GROUPS};
 use crate::large::big_cache;
-use crate::os::report;
+use crate::os::{self, report};
 use crate::policy::{config, diet};
 use crate::segment::{arena, meta, spans};
-use crate::telemetry::gates::{
-    CACHE_EVENTS, CLASS_EVENTS, CacheEvent, ClassEvent, Gate, TinyClassStats, TinyFreeCalls,
-    UnifiedCacheMeasure,
-};
-use crate::telemetry::tally::HOMELESS;
-use crate::thread::park;
-use core::fmt::{self, Write};
-
-/// What a counter says, if it is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reading<T> {
-    /// The counter's gate (the Cargo feature of this name) is off in this build.
-    NotCompiledIn(&'static str),
-    /// Its value.
-    Value(T),
-}
-
-impl<T> Reading<T> {
-    /// The value, if the counter is compiled in.
-    pub fn value(self) -> Option<T> {
-        match self {
-            Reading::Value(value) => Some(value),
-            Reading::NotCompiledIn(_) => None,
-        }
-    }
-}
-
-/// Counts of one class group (gate `tiny-class-stats`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ClassGroup {
-    /// Allocations served by the magazine.
-    pub hits: u64,
-    /// Allocations that had to refill it.
-    pub misses: u64,
-    /// Frees that the magazine took.
-    pub frees: u64,
-    /// Frees that found it full.
-    pub overflows: u64,
-    /// Blocks that refills brought.
-    pub refilled_blocks: u64,
-}
-
-/// Counts of the unified cache (gate `unified-cache-measure`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CacheCounts {
-    /// Allocations served without a refill.
-    pub hits: u64,
-    /// Allocations that needed one.
-    pub misses: u64,
-    /// Refills that brought at least one block.
-    pub refills: u64,
-    /// Time-stamp cycles spent in refills.
-    pub refill_cycles: u64,
-}
+use crate::telemetry::front::Server;
+use crate::telemetry::gates::{self, Counters, Gate};
+use crate::telemetry::slabs::{LENGTHS, Queue, queue_slot};
+use crate::telemetry::system::{KINDS, Of, call_slot};
+use crate::telemetry::tally;
+use crate::thread::{heap, park};
+use core::ops::Range;
 
 /// A snapshot of the heap. Sizes are in bytes. Parts are read one after another, so they agree with
 /// each other only while the program is quiet.
@@ -81,29 +37,104 @@ pub struct Stats {
     pub heaps: usize,
     /// Heaps that wait for a thread.
     pub parked_heaps: usize,
+    /// Resident memory of the whole process, whoever asked for it; `None` where the system does not
+    /// tell.
+    pub resident_bytes: Option<usize>,
     /// Whether the mem diet is on.
     pub diet: bool,
+    /// Whether all threads share one set of counters (gate `telemetry-shared`).
+    pub counters_shared: bool,
     /// Counters by class group C0..C7.
     pub class_groups: Reading<[ClassGroup; GROUPS]>,
     /// Frees of tiny blocks.
     pub tiny_free_calls: Reading<u64>,
     /// Unified cache by class group, and last the mid tier.
     pub unified_cache: Reading<[CacheCounts; GROUPS + 1]>,
+    /// Frees in class group C7.
+    pub c7_frees: Reading<u64>,
+    /// Blocks that left a magazine for their slab, by class group.
+    pub slab_frees: Reading<[SlabFrees; GROUPS]>,
+    /// Size classes out of range.
+    pub bad_classes: Reading<BadClasses>,
+    /// Queues of remotely freed slabs by length: 1, 2, 3..4, 5..8, ..., 65 and more.
+    pub remote_queues: Reading<[RemoteQueues; LENGTHS]>,
+    /// Calls of the operating system: map, unmap, remap, protect, discard, huge-page advice.
+    pub os_calls: Reading<[OsCalls; KINDS]>,
+    /// Allocations by the layer that served them.
+    pub served: Reading<Served>,
 }
 
 /// Sums a counter over all heaps, those of finished threads included.
-fn sum<G: Gate>(slot: usize) -> u64 {
-    let mut total = HOMELESS.read::<G>(slot);
-    park::each(|heap| {
-        // SAFETY: heaps live for ever; a tally is made of atomics that anyone may read.
-        let tally = unsafe { &(*heap).tally };
-        total = total.wrapping_add(tally.read::<G>(slot));
-    });
-    total
+fn sum<C: Counters>(slot: usize) -> u64 {
+    tally::sum::<C>(slot, |visit| {
+        // SAFETY: heaps in the list are real.
+        park::each(|heap| visit(unsafe { heap::tally_of(heap) }));
+    })
+}
+
+/// Sums the counters of a range of classes.
+fn sum_of<C: Counters>(classes: Range<usize>) -> u64 {
+    classes.map(sum::<C>).sum()
+}
+
+/// The classes of a row: group C0..C7, or last the mid tier.
+fn classes_of(row: usize) -> Range<usize> {
+    match row {
+        0 => 1..class::last_class_of_group(0) + 1,
+        1..GROUPS => class::last_class_of_group(row - 1) + 1..class::last_class_of_group(row) + 1,
+        _ => FIRST_MID..COUNT,
+    }
 }
 
 fn reading<G: Gate, T>(read: impl FnOnce() -> T) -> Reading<T> {
     if G::ON { Reading::Value(read()) } else { Reading::NotCompiledIn(G::NAME) }
+}
+
+fn class_group(group: usize) -> ClassGroup {
+    let classes = classes_of(group);
+    ClassGroup {
+        hits: sum_of::<gates::Hits>(classes.clone()),
+        misses: sum_of::<gates::Misses>(classes.clone()),
+        frees: sum_of::<gates::Frees>(classes.clone()),
+        overflows: sum_of::<gates::Overflows>(classes.clone()),
+        refilled_blocks: sum_of::<gates::Refilled>(classes),
+    }
+}
+
+fn cache_counts(row: usize) -> CacheCounts {
+    let classes = classes_of(row);
+    CacheCounts {
+        hits: sum_of::<gates::Hits>(classes.clone()),
+        misses: sum_of::<gates::Misses>(classes.clone()),
+        refills: sum_of::<gates::Refills>(classes.clone()),
+        refill_cycles: sum_of::<gates::RefillCycles>(classes),
+    }
+}
+
+fn slab_frees(group: usize) -> SlabFrees {
+    SlabFrees {
+        local: sum_of::<gates::LocalReturns>(classes_of(group)),
+        remote: sum_of::<gates::RemoteReturns>(classes_of(group)),
+    }
+}
+
+fn frees(classes: Range<usize>) -> u64 {
+    sum_of::<gates::Frees>(classes.clone()) + sum_of::<gates::Overflows>(classes)
+}
+
+fn served() -> Served {
+    let by = |server: Server| sum::<gates::Served>(server as usize);
+    Served {
+        unified_cache: sum_of::<gates::Hits>(1..COUNT),
+        local_bitmap: by(Server::LocalBitmap),
+        remote_drain: by(Server::RemoteDrain),
+        bump: by(Server::Bump),
+        new_slab: by(Server::NewSlab),
+        large_slots: by(Server::LargeSlots),
+        big_cache: by(Server::BigCache),
+        arena: by(Server::Arena),
+        mapping: by(Server::Mapping),
+    }
 }
 
 /// A snapshot of the whole heap.
@@ -122,199 +153,51 @@ pub fn stats() -> Stats {
         metadata_bytes,
         heaps,
         parked_heaps,
+        resident_bytes: os::resident_bytes(),
         diet: diet::is_on(),
-        class_groups: reading::<TinyClassStats, _>(|| {
-            core::array::from_fn(|group| {
-                let read = |event: ClassEvent| {
-                    sum::<TinyClassStats>(group * CLASS_EVENTS + event as usize)
-                };
-                ClassGroup {
-                    hits: read(ClassEvent::Hit),
-                    misses: read(ClassEvent::Miss),
-                    frees: read(ClassEvent::Free),
-                    overflows: read(ClassEvent::Overflow),
-                    refilled_blocks: read(ClassEvent::Refilled),
+        counters_shared: gates::TelemetryShared::ON,
+        class_groups: reading::<gates::TinyClassStats, _>(|| core::array::from_fn(class_group)),
+        tiny_free_calls: reading::<gates::TinyFreeCalls, _>(|| frees(1..FIRST_MID)),
+        unified_cache: reading::<gates::UnifiedCacheMeasure, _>(|| {
+            core::array::from_fn(cache_counts)
+        }),
+        c7_frees: reading::<gates::C7FreeCount, _>(|| frees(classes_of(GROUPS - 1))),
+        slab_frees: reading::<gates::TinyFreeStats, _>(|| core::array::from_fn(slab_frees)),
+        bad_classes: reading::<gates::MetricBadClass, _>(|| BadClasses {
+            allocations: sum::<gates::BadClasses>(0),
+            frees: sum::<gates::BadClasses>(1),
+        }),
+        remote_queues: reading::<gates::RemoteTargetStats, _>(|| {
+            core::array::from_fn(|row| {
+                let of = |counter| sum::<gates::RemoteQueues>(queue_slot(row, counter));
+                RemoteQueues {
+                    drains: of(Queue::Drains),
+                    slabs: of(Queue::Slabs),
+                    blocks: of(Queue::Blocks),
                 }
             })
         }),
-        tiny_free_calls: reading::<TinyFreeCalls, _>(|| sum::<TinyFreeCalls>(0)),
-        unified_cache: reading::<UnifiedCacheMeasure, _>(|| {
-            core::array::from_fn(|group| {
-                let read = |event: CacheEvent| {
-                    sum::<UnifiedCacheMeasure>(group * CACHE_EVENTS + event as usize)
-                };
-                CacheCounts {
-                    hits: read(CacheEvent::Hit),
-                    misses: read(CacheEvent::Miss),
-                    refills: read(CacheEvent::Refill),
-                    refill_cycles: read(CacheEvent::RefillCycles),
-                }
+        os_calls: reading::<gates::SuperslabOsStats, _>(|| {
+            core::array::from_fn(|kind| {
+                let of = |counter| sum::<gates::SystemCalls>(call_slot(kind, counter));
+                OsCalls { calls: of(Of::Calls), bytes: of(Of::Bytes), refused: of(Of::Refused) }
             })
         }),
+        served: reading::<gates::FrontMetrics, _>(served),
     }
 }
 
-impl Stats {
-    fn sizes(&self) -> [(&'static str, usize); 8] {
-        [
-            ("mapped_bytes", self.mapped_bytes),
-            ("in_use_bytes", self.in_use_bytes),
-            ("cached_bytes", self.cached_bytes),
-            ("huge_bytes", self.huge_bytes),
-            ("huge_blocks", self.huge_blocks),
-            ("metadata_bytes", self.metadata_bytes),
-            ("heaps", self.heaps),
-            ("parked_heaps", self.parked_heaps),
-        ]
-    }
-
-    /// Writes a table for people.
-    ///
-    /// # Errors
-    /// Those of `out`.
-    pub fn write_text(&self, out: &mut dyn Write) -> fmt::Result {
-        writeln!(out, "hakmem {} statistics", env!("CARGO_PKG_VERSION"))?;
-        for (name, value) in self.sizes() {
-            writeln!(out, "  {name:<18} {value:>14}")?;
-        }
-        writeln!(out, "  {:<18} {:>14}", "diet", if self.diet { "on" } else { "off" })?;
-        match self.tiny_free_calls {
-            Reading::Value(calls) => writeln!(out, "  {:<18} {calls:>14}", "tiny_free_calls")?,
-            Reading::NotCompiledIn(gate) => missing(out, "tiny_free_calls", gate)?,
-        }
-        match self.class_groups {
-            Reading::Value(groups) => {
-                writeln!(
-                    out,
-                    "  {:<6}{:>14}{:>12}{:>14}{:>12}{:>14}",
-                    "group", "hits", "misses", "frees", "overflows", "refilled"
-                )?;
-                for (group, row) in groups.iter().enumerate() {
-                    writeln!(
-                        out,
-                        "  C{group:<5}{:>14}{:>12}{:>14}{:>12}{:>14}",
-                        row.hits, row.misses, row.frees, row.overflows, row.refilled_blocks
-                    )?;
-                }
-            }
-            Reading::NotCompiledIn(gate) => missing(out, "class_groups", gate)?,
-        }
-        match self.unified_cache {
-            Reading::Value(rows) => {
-                writeln!(
-                    out,
-                    "  {:<6}{:>14}{:>12}{:>12}{:>16}",
-                    "cache", "hits", "misses", "refills", "refill_cycles"
-                )?;
-                for (group, row) in rows.iter().enumerate() {
-                    let mut name = report::Small::new();
-                    if group < GROUPS {
-                        write!(name, "C{group}")?
-                    } else {
-                        write!(name, "mid")?
-                    }
-                    writeln!(
-                        out,
-                        "  {:<6}{:>14}{:>12}{:>12}{:>16}",
-                        name.as_str(),
-                        row.hits,
-                        row.misses,
-                        row.refills,
-                        row.refill_cycles
-                    )?;
-                }
-            }
-            Reading::NotCompiledIn(gate) => missing(out, "unified_cache", gate)?,
-        }
-        Ok(())
-    }
-
-    /// Writes one JSON object. A counter that is not compiled in is `null`, and its gate is listed
-    /// under `not_compiled_in`.
-    ///
-    /// # Errors
-    /// Those of `out`.
-    pub fn write_json(&self, out: &mut dyn Write) -> fmt::Result {
-        out.write_char('{')?;
-        for (name, value) in self.sizes() {
-            write!(out, "\"{name}\":{value},")?;
-        }
-        write!(out, "\"diet\":{},\"tiny_free_calls\":", self.diet)?;
-        match self.tiny_free_calls {
-            Reading::Value(calls) => write!(out, "{calls}")?,
-            Reading::NotCompiledIn(_) => out.write_str("null")?,
-        }
-        out.write_str(",\"class_groups\":")?;
-        match self.class_groups {
-            Reading::Value(groups) => {
-                for (group, row) in groups.iter().enumerate() {
-                    write!(
-                        out,
-                        "{}{{\"group\":{group},\"hits\":{},\"misses\":{},\"frees\":{},\"overflows\":{},\"refilled_blocks\":{}}}",
-                        if group == 0 { '[' } else { ',' },
-                        row.hits,
-                        row.misses,
-                        row.frees,
-                        row.overflows,
-                        row.refilled_blocks
-                    )?;
-                }
-                out.write_char(']')?;
-            }
-            Reading::NotCompiledIn(_) => out.write_str("null")?,
-        }
-        out.write_str(",\"unified_cache\":")?;
-        match self.unified_cache {
-            Reading::Value(rows) => {
-                for (group, row) in rows.iter().enumerate() {
-                    write!(
-                        out,
-                        "{}{{\"row\":{group},\"hits\":{},\"misses\":{},\"refills\":{},\"refill_cycles\":{}}}",
-                        if group == 0 { '[' } else { ',' },
-                        row.hits,
-                        row.misses,
-                        row.refills,
-                        row.refill_cycles
-                    )?;
-                }
-                out.write_char(']')?;
-            }
-            Reading::NotCompiledIn(_) => out.write_str("null")?,
-        }
-        out.write_str(",\"not_compiled_in\":[")?;
-        let gates = [
-            self.class_groups.gate_if_off(),
-            self.tiny_free_calls.gate_if_off(),
-            self.unified_cache.gate_if_off(),
-        ];
-        for (index, gate) in gates.into_iter().flatten().enumerate() {
-            write!(out, "{}\"{gate}\"", if index == 0 { "" } else { "," })?;
-        }
-        out.write_str("]}")
-    }
-}
-
-impl<T: Copy> Reading<T> {
-    fn gate_if_off(&self) -> Option<&'static str> {
-        match *self {
-            Reading::NotCompiledIn(gate) => Some(gate),
-            Reading::Value(_) => None,
-        }
-    }
-}
-
-fn missing(out: &mut dyn Write, name: &str, gate: &str) -> fmt::Result {
-    writeln!(out, "  {name:<18} not compiled in (feature {gate})")
-}
-
-/// Prints the statistics to standard error if `HAKMEM_STATS` asks for it.
+/// Prints statistics and events to standard error if `HAKMEM_STATS` asks for it.
 pub(crate) fn dump_at_exit() {
     if config::dump_wanted() {
-        let _ = stats().write_text(&mut report::FdWriter::new(2));
+        dump(2);
     }
 }
 
-/// Writes the statistics to a file descriptor without using the heap.
+/// Writes statistics and events to a file descriptor without using the heap.
 pub fn dump(fd: i32) {
-    let _ = stats().write_text(&mut report::FdWriter::new(fd));
+    let mut out = report::FdWriter::new(fd);
+    // A descriptor that cannot be written has nobody to tell.
+    let _ = stats().write_text(&mut out);
+    let _ = events::write_all(&mut out);
 }

@@ -11,6 +11,7 @@ use crate::class::{CLASSES, COUNT};
 use crate::segment::misuse;
 use crate::segment::registry;
 use crate::segment::slab::{Misuse, PendingStack, Slab};
+use crate::telemetry::tally::{COMMON, Handle};
 use core::ptr::{self, NonNull};
 use list::ClassSlabs;
 
@@ -21,11 +22,13 @@ pub(crate) struct Bins {
     /// lies apart: others push to it while the heap is borrowed mutably.
     pub(crate) pending: &'static PendingStack,
     classes: [ClassSlabs; COUNT],
+    /// Way to the heap's counters.
+    pub(crate) tally: Handle,
 }
 
 impl Bins {
     pub(crate) const fn new(pending: &'static PendingStack) -> Self {
-        Bins { pending, classes: [const { ClassSlabs::new() }; COUNT] }
+        Bins { pending, classes: [const { ClassSlabs::new() }; COUNT], tally: COMMON }
     }
 
     #[inline(always)]
@@ -47,19 +50,24 @@ impl Bins {
         want: usize,
     ) -> usize {
         let mut got = 0;
+        let (mut drained, mut made) = (false, false);
         loop {
             // SAFETY: slabs in our lists are alive and owned by us.
             if let Some(slab) = unsafe { self.of(class).current.as_ref() } {
                 // SAFETY: `want - got` slots remain below `end`.
-                let count = unsafe {
+                let (taken, carved) = unsafe {
                     let taken = slab.take(end, want - got);
-                    let carve = if got + taken < want {
+                    let carved = if got + taken < want {
                         slab.carve(end.sub(taken), want - got - taken)
                     } else {
                         0
                     };
-                    taken + carve
+                    (taken, carved)
                 };
+                let count = taken + carved;
+                if got == 0 && count != 0 {
+                    self.tally.refill_served(taken != 0, drained, made);
+                }
                 got += count;
                 // SAFETY: `count` of the slots below `end` are filled now.
                 end = unsafe { end.sub(count) };
@@ -82,11 +90,13 @@ impl Bins {
                 continue;
             }
             if self.drain_pending() != 0 && !self.of(class).is_dry() {
+                drained = true;
                 continue;
             }
             if got != 0 {
                 return got;
             }
+            made = true;
             match self.create(class) {
                 Some(slab) => self.of(class).current = slab.as_ptr(),
                 None => return 0,
@@ -103,11 +113,12 @@ impl Bins {
     /// One block that was never handed out and reads as zero; null if the next refill would bring
     /// recycled ones.
     pub(crate) fn carve_fresh(&mut self, class: usize) -> *mut u8 {
-        let of = self.of(class);
-        if of.is_dry()
+        let mut made = false;
+        if self.of(class).is_dry()
             && self.drain_pending() == 0
             && let Some(slab) = self.create(class)
         {
+            made = true;
             self.of(class).current = slab.as_ptr();
         }
         // SAFETY: slabs in our lists are alive and owned by us.
@@ -116,6 +127,7 @@ impl Bins {
                 let mut block: *mut u8 = ptr::null_mut();
                 // SAFETY: one slot lies below `end`.
                 unsafe { slab.carve((&raw mut block).add(1), 1) };
+                self.tally.refill_served(false, false, made);
                 block
             }
             _ => ptr::null_mut(),
@@ -158,6 +170,7 @@ impl Bins {
                     at += 1;
                 }
                 debug_assert!(at > first);
+                self.tally.came_home(class, at - first);
                 slab.freed_since_purge.set(true);
                 // SAFETY: ours, alive.
                 unsafe { self.settle(class, slab_ptr) };
@@ -165,6 +178,7 @@ impl Bins {
                 // SAFETY: as the caller promised; `first` is in range.
                 at +=
                     unsafe { flush_remote(slab, class, blocks.add(first), count - first, length) };
+                self.tally.sent_home(class, at - first);
             }
         }
     }
@@ -196,7 +210,7 @@ impl Bins {
             return 0;
         }
         let mut slab = self.pending.take_all();
-        let mut blocks = 0;
+        let (mut slabs, mut blocks) = (0, 0);
         while !slab.is_null() {
             // SAFETY: slabs on the stack are alive and ours; `next` is read before the drain.
             unsafe {
@@ -209,7 +223,9 @@ impl Bins {
                 self.settle(class, slab);
                 slab = next;
             }
+            slabs += 1;
         }
+        self.tally.drained(slabs, blocks);
         blocks
     }
 
@@ -271,6 +287,7 @@ pub(crate) unsafe fn give_back(block: *mut u8, class: usize) {
         misuse::wrong_class(block, class, slab.class as usize);
     }
     let length = slab.granules.get() as usize * crate::class::GRANULE;
+    COMMON.sent_home(class, 1);
     // SAFETY: one block, in this slab.
     unsafe { flush_remote(slab, class, &raw const block, 1, length) };
 }

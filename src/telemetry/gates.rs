@@ -1,82 +1,125 @@
 //! The table of telemetry gates: the only place where their features are looked at.
 //!
-//! A new counter is one row here and one row in `Cargo.toml`; the slots of a gate that is off take
-//! no storage.
+//! A new counter is one row in `counters!`, with the gates that read it; a new gate is one row in
+//! `gates!` and one in `Cargo.toml`. Counters that no gate reads take no storage.
 
-use crate::class::GROUPS;
+use super::{front, slabs, system};
+use crate::class::COUNT;
 
-/// A gate that counts.
+/// A gate.
 pub(crate) trait Gate {
-    /// Whether the gate is compiled in.
+    /// Whether it is compiled in.
     const ON: bool;
     /// The feature's name.
     const NAME: &'static str;
-    /// Counters that it has.
-    const SLOTS: usize;
-    /// Index of its first counter in a tally.
-    const FIRST: usize;
 }
 
 macro_rules! gates {
-    ($($(#[$doc:meta])* $gate:ident, $feature:literal, $slots:expr, after $before:expr;)*) => {
+    ($($(#[$doc:meta])* $gate:ident, $feature:literal;)*) => {
         $(
             $(#[$doc])*
             pub(crate) struct $gate;
             impl Gate for $gate {
                 const ON: bool = cfg!(feature = $feature);
                 const NAME: &'static str = $feature;
-                const SLOTS: usize = $slots;
-                const FIRST: usize = $before;
             }
         )*
-        /// Counters of all gates that are on.
-        pub(crate) const SLOTS: usize = 0 $(+ if $gate::ON { $gate::SLOTS } else { 0 })*;
     };
 }
 
-/// First slot after those of `G`.
-const fn end<G: Gate>() -> usize {
-    if G::ON { G::FIRST + G::SLOTS } else { G::FIRST }
-}
-
 gates! {
-    /// Five counters per class group: see [`ClassEvent`].
-    TinyClassStats, "tiny-class-stats", GROUPS * CLASS_EVENTS, after 0;
+    /// Hits, misses, frees, overflows and refilled blocks of the tiny tier, by class group.
+    TinyClassStats, "tiny-class-stats";
     /// Every free of a tiny block.
-    TinyFreeCalls, "tiny-free-calls", 1, after end::<TinyClassStats>();
-    /// Hits, misses, refills and refill cycles of the unified cache: see [`CacheEvent`]. One row
-    /// more than there are groups: the mid tier.
-    UnifiedCacheMeasure, "unified-cache-measure", (GROUPS + 1) * CACHE_EVENTS, after end::<TinyFreeCalls>();
+    TinyFreeCalls, "tiny-free-calls";
+    /// Tiny blocks that leave a magazine for their slab.
+    TinyFreeStats, "tiny-free-stats";
+    /// Frees in class group C7.
+    C7FreeCount, "c7-free-count";
+    /// Classes out of range, where they are about to be used.
+    MetricBadClass, "metric-bad-class";
+    /// Hits, misses, refills and refill cycles of the unified cache.
+    UnifiedCacheMeasure, "unified-cache-measure";
+    /// Queues of remotely freed slabs, as their owners find them.
+    RemoteTargetStats, "remote-target-stats";
+    /// Calls of the operating system.
+    SuperslabOsStats, "superslab-os-stats";
+    /// Which layer served each request.
+    FrontMetrics, "front-metrics";
+    /// One set of counters for all threads.
+    TelemetryShared, "telemetry-shared";
+    /// The first frees of tiny blocks.
+    TinyFreeTrace, "tiny-free-trace";
+    /// The last events of every heap.
+    TinyDebugRing, "tiny-debug-ring";
+    /// Classes out of range in a refill.
+    P0ClassOobLog, "p0-class-oob-log";
 }
 
-/// What `tiny-class-stats` counts, per class group.
-#[derive(Clone, Copy)]
-pub(crate) enum ClassEvent {
-    /// Allocations that the magazine served.
-    Hit,
-    /// Allocations that found it empty.
-    Miss,
-    /// Frees that the magazine took.
-    Free,
-    /// Frees that found it full.
-    Overflow,
-    /// Blocks moved into it by refills.
-    Refilled,
+/// A family of counters.
+pub(crate) trait Counters {
+    /// Whether a gate that reads it is compiled in.
+    const ON: bool;
+    /// How many there are.
+    const SLOTS: usize;
+    /// Index of the first of them in a tally.
+    const FIRST: usize;
 }
-/// Number of [`ClassEvent`]s.
-pub(crate) const CLASS_EVENTS: usize = 5;
 
-/// What `unified-cache-measure` counts, per class group and for the mid tier.
-#[derive(Clone, Copy)]
-pub(crate) enum CacheEvent {
-    /// Allocations served without a refill.
-    Hit,
-    /// Allocations that needed one.
-    Miss,
-    /// Refills that brought at least one block.
-    Refill,
-    /// Time-stamp cycles spent in refills.
-    RefillCycles,
+macro_rules! counters {
+    ($($(#[$doc:meta])* $family:ident[$slots:expr] for $($gate:ident)|+;)*) => {
+        /// The families, in the order of their slots.
+        enum Family { $($family,)* }
+        /// Slots that each family takes in this build.
+        const TAKEN: &[usize] = &[$(if $($gate::ON)||+ { $slots } else { 0 },)*];
+        $(
+            $(#[$doc])*
+            pub(crate) struct $family;
+            impl Counters for $family {
+                const ON: bool = $($gate::ON)||+;
+                const SLOTS: usize = $slots;
+                const FIRST: usize = slots_before(Family::$family as usize);
+            }
+        )*
+        /// Counters of all families that are on.
+        pub(crate) const SLOTS: usize = slots_before(TAKEN.len());
+    };
 }
-/// Number of [`CacheEvent`]s.
-pub(crate) const CACHE_EVENTS: usize = 4;
+
+const fn slots_before(family: usize) -> usize {
+    let (mut sum, mut at) = (0, 0);
+    while at < family {
+        sum += TAKEN[at];
+        at += 1;
+    }
+    sum
+}
+
+counters! {
+    /// Allocations that a magazine served, by class.
+    Hits[COUNT] for TinyClassStats | UnifiedCacheMeasure | FrontMetrics;
+    /// Allocations that found it empty, by class.
+    Misses[COUNT] for TinyClassStats | UnifiedCacheMeasure;
+    /// Frees that a magazine took, by class.
+    Frees[COUNT] for TinyClassStats | TinyFreeCalls | C7FreeCount;
+    /// Frees that found it full, by class.
+    Overflows[COUNT] for TinyClassStats | TinyFreeCalls | C7FreeCount;
+    /// Blocks that refills brought, by class.
+    Refilled[COUNT] for TinyClassStats;
+    /// Refills that brought at least one block, by class.
+    Refills[COUNT] for UnifiedCacheMeasure;
+    /// Time-stamp cycles spent in refills, by class.
+    RefillCycles[COUNT] for UnifiedCacheMeasure;
+    /// Blocks that came to a slab of the heap that brought them, by class.
+    LocalReturns[COUNT] for TinyFreeStats;
+    /// Blocks that came to a slab of another heap, by class.
+    RemoteReturns[COUNT] for TinyFreeStats;
+    /// Queues, slabs in them and blocks in those, by length of the queue: see [`slabs`].
+    RemoteQueues[slabs::LENGTHS * slabs::QUEUE_COUNTERS] for RemoteTargetStats;
+    /// Requests by the layer that served them, but for the magazines: see [`front`].
+    Served[front::SERVERS] for FrontMetrics;
+    /// Calls, bytes and refusals by kind of call: see [`system`].
+    SystemCalls[system::KINDS * system::CALL_COUNTERS] for SuperslabOsStats;
+    /// Classes out of range, in allocations and in frees.
+    BadClasses[2] for MetricBadClass;
+}

@@ -1,8 +1,8 @@
 //! One heap: the magazines, the slabs behind them, the slots for large blocks.
 //!
 //! Invariant: at any time at most one thread (the one whose `tls::heap` it is, or the one that has
-//! taken it out of the parking lot) calls anything here but `tally`. The fields that the fast path
-//! touches come first.
+//! taken it out of the parking lot) calls anything here. The fields that the fast path touches come
+//! first. Its counters, which others read at any time, lie behind it: see [`tally_of`].
 
 use crate::class::COUNT;
 use crate::frontend::magazine::UnifiedCache;
@@ -11,7 +11,7 @@ use crate::os;
 use crate::refill::Bins;
 use crate::segment::meta;
 use crate::segment::slab::PendingStack;
-use crate::telemetry::tally::Tally;
+use crate::telemetry::tally::{COMMON, Handle, Tally};
 use crate::thread::tls;
 use core::ptr;
 
@@ -23,8 +23,8 @@ const OPS_PER_LOOK: u32 = 64;
 pub(crate) struct Heap {
     /// Layer 0.
     pub(crate) cache: UnifiedCache,
-    /// The counters of the gates that are on.
-    pub(crate) tally: Tally,
+    /// Way to the counters of the gates that are on.
+    pub(crate) tally: Handle,
     /// Layer 2.
     pub(crate) bins: Bins,
     /// Large blocks kept for this thread.
@@ -42,11 +42,29 @@ pub(crate) struct Heap {
 // SAFETY: see the invariant; the sentinels, which all threads share, are never written.
 unsafe impl Sync for Heap {}
 
+/// A heap as it lies in metadata.
+#[repr(C)]
+struct Home {
+    heap: Heap,
+    tally: Tally,
+}
+
+/// The counters of a heap.
+///
+/// # Safety
+/// `heap` is a real one, not a sentinel.
+#[inline(always)]
+pub(crate) unsafe fn tally_of(heap: *const Heap) -> &'static Tally {
+    // SAFETY: real heaps are made by `Heap::create`, in a `Home` that lives for ever; the pointer
+    // reaches all of it. A tally is made of atomics.
+    unsafe { &(*heap.cast::<Home>()).tally }
+}
+
 impl Heap {
     pub(super) const fn new(pending: &'static PendingStack) -> Self {
         Heap {
             cache: UnifiedCache::new(),
-            tally: Tally::new(),
+            tally: COMMON,
             bins: Bins::new(pending),
             slots: Slots::new(),
             next: ptr::null_mut(),
@@ -60,7 +78,7 @@ impl Heap {
     /// A fresh heap in metadata, or `None` without memory.
     pub(super) fn create() -> Option<*mut Heap> {
         let pending = meta::alloc(size_of::<PendingStack>(), false)?;
-        let Some(heap) = meta::alloc(size_of::<Heap>(), false) else {
+        let Some(heap) = meta::alloc(size_of::<Home>(), false) else {
             // SAFETY: just allocated with this size.
             unsafe { meta::free(pending, size_of::<PendingStack>()) };
             return None;
@@ -72,6 +90,11 @@ impl Heap {
             core::ptr::write(pending, PendingStack::new());
             heap.copy_from_nonoverlapping(&raw const tls::EMPTY, 1);
             (*heap).bins.pending = &*pending;
+            (&raw mut (*heap.cast::<Home>()).tally).write(Tally::new());
+            let tally = Handle::of(tally_of(heap));
+            (*heap).tally = tally;
+            (*heap).bins.tally = tally;
+            (*heap).slots.tally = tally;
         }
         Some(heap)
     }
@@ -82,7 +105,7 @@ impl Heap {
         // blocks in its magazines.
         let block = self.cache.pop(class);
         if !block.is_null() {
-            self.tally.hit(class);
+            self.tally.hit(class, block);
             return block;
         }
         let started = self.tally.start();
@@ -112,7 +135,7 @@ impl Heap {
     /// # Safety
     /// `block` was given back by the program, as `class`.
     pub(crate) unsafe fn overflow(&mut self, class: usize, block: *mut u8) {
-        self.tally.overflowed(class);
+        self.tally.overflowed(class, block);
         if let Some((oldest, count)) = self.cache.begin_overflow(class) {
             if count == 0 {
                 // No storage to be had: straight home.

@@ -259,12 +259,15 @@ impl Place {
                 }
             }
         }
-        ensure!(deleted > 0, "no telemetry call site (`….tally.…(…);`) was found in src/");
+        ensure!(
+            deleted > 0,
+            "no telemetry call site (`….tally.…(…);`, `COMMON.…(…);`) was found in src/"
+        );
         Ok(deleted)
     }
 }
 
-/// Blanks every statement that calls a method of a field called `tally`.
+/// Blanks every statement that calls a method of a tally.
 fn without_call_sites(text: &str) -> Result<(String, usize)> {
     let file = syn::parse_file(text)?;
     let mut finder = CallSites::default();
@@ -293,12 +296,18 @@ impl<'ast> Visit<'ast> for CallSites {
     }
 }
 
-/// Whether an expression is a field called `tally` of something.
+/// Whether an expression is a tally: a field or a variable called `tally`, or the one in `COMMON`.
 fn of_tally(receiver: &syn::Expr) -> bool {
-    let syn::Expr::Field(field) = receiver else {
-        return false;
-    };
-    matches!(&field.member, syn::Member::Named(name) if name == "tally")
+    match receiver {
+        syn::Expr::Field(field) => {
+            matches!(&field.member, syn::Member::Named(name) if name == "tally")
+        }
+        syn::Expr::Path(path) => {
+            let last = path.path.segments.last();
+            last.is_some_and(|segment| segment.ident == "tally" || segment.ident == "COMMON")
+        }
+        _ => false,
+    }
 }
 
 /// Copies a checkout without what is built or kept by git.
@@ -346,11 +355,13 @@ mod tests {
     #[test]
     fn call_sites_go_and_lines_stay() {
         let text = "fn f(heap: &Heap) {\n    heap.tally.hit(\n        1,\n    );\n    heap.other.hit(1);\n    \
-                    let started = self.tally.start();\n    self.0.tally.freed(started)\n}\n";
+                    let started = self.tally.start();\n    tally.hit(2);\n    COMMON.called(3);\n    \
+                    called(4);\n    self.0.tally.freed(started)\n}\n";
         let (without, count) = without_call_sites(text).unwrap();
-        assert_eq!(count, 2);
+        assert_eq!(count, 4);
         assert_eq!(without.lines().count(), text.lines().count());
         assert!(!without.contains("tally.hit") && !without.contains("tally.freed"));
+        assert!(!without.contains("COMMON") && without.contains(" called(4);"));
         assert!(without.contains("heap.other.hit(1);") && without.contains("tally.start()"));
         syn::parse_file(&without).unwrap();
     }

@@ -10,11 +10,11 @@ use proc_macro2::TokenTree;
 /// The folders and files of `src/`, lowest first.
 pub const LAYERS: &[&str] = &[
     "base",
-    "os",
     "class",
+    "telemetry",
+    "os",
     "segment",
     "large",
-    "telemetry",
     "frontend",
     "refill",
     "thread",

@@ -8,7 +8,10 @@ use std::collections::BTreeSet;
 const PATHS: [&str; 4] = ["hot", "warm", "cold", "edge"];
 
 /// Keys that a row may have besides those that every row has.
-const MORE: [&str; 3] = ["conflicts", "needs", "note"];
+const MORE: [&str; 4] = ["apart", "conflicts", "needs", "note"];
+
+/// The key that keeps a gate out of the umbrellas, and says why.
+const APART: &str = "apart";
 
 /// The umbrellas, and the kinds of gates that each of them is the union of. `layers` may leave out
 /// a layer that declares a conflict.
@@ -82,7 +85,8 @@ pub fn umbrellas(registry: &Registry) -> Vec<String> {
         let inside = union(registry, &umbrella.name);
         for gate in registry.gates.values() {
             let belongs = kinds.contains(&gate.kind);
-            if belongs && !inside.contains(&gate.name) && gate.listed("conflicts").is_empty() {
+            let apart = gate.more.contains_key(APART) || !gate.listed("conflicts").is_empty();
+            if belongs && !inside.contains(&gate.name) && !apart {
                 say(format!("leaves out `{}`, a {} gate", gate.name, gate.kind.name()));
             }
             let needed = inside.iter().any(|other| {
@@ -91,6 +95,11 @@ pub fn umbrellas(registry: &Registry) -> Vec<String> {
             });
             if !belongs && inside.contains(&gate.name) && !needed {
                 say(format!("takes in `{}`, a {} gate", gate.name, gate.kind.name()));
+            }
+            if let Some(why) = gate.more.get(APART)
+                && inside.contains(&gate.name)
+            {
+                say(format!("takes in `{}`, which is kept apart: {why}", gate.name));
             }
         }
     }
@@ -180,6 +189,12 @@ mod tests {
             &[("telemetry", &["t"]), ("research", &["telemetry", "d"]), ("layers", &["m"])],
         );
         assert_eq!(umbrellas(&good), Vec::<String>::new());
+        let mut apart = gate("s", Kind::Telemetry);
+        apart.more.insert(APART.to_owned(), "it changes the others".into());
+        let alone = registry(vec![apart.clone()], &[("telemetry", &[])]);
+        assert_eq!(umbrellas(&alone), Vec::<String>::new());
+        let inside = registry(vec![apart], &[("telemetry", &["s"])]);
+        assert!(umbrellas(&inside)[0].contains("kept apart: \"it changes the others\""));
         let bad = registry(
             gates(),
             &[("telemetry", &["d"]), ("research", &["telemetry", "dep:x"]), ("other", &["t"])],

@@ -1,0 +1,34 @@
+//! Faults made on purpose, for the tests of the gates that find them.
+//!
+//! A class out of range comes from a table that something has overwritten; these functions stand for
+//! that. Without the gate that would catch it they do nothing.
+
+use crate::telemetry::classes::{CHECKED, REFILLS_CHECKED};
+use crate::{cold, hot};
+use core::ptr;
+
+/// Asks for a block of a class as if a table had given it. Null if nothing would catch a bad one.
+#[doc(hidden)]
+#[must_use]
+pub fn malloc_of_class(class: usize) -> *mut u8 {
+    if CHECKED { hot::malloc_class(class) } else { ptr::null_mut() }
+}
+
+/// Frees a block as if a table had given its class. Nothing happens if nothing would catch a bad one.
+///
+/// # Safety
+/// `block` is a block in use; with a class that is not its own the process ends.
+#[doc(hidden)]
+pub unsafe fn free_of_class(block: *mut u8, class: usize) {
+    if CHECKED {
+        // SAFETY: as the caller promised; a class out of range is caught.
+        unsafe { hot::free_class(block, class) }
+    }
+}
+
+/// Refills as if a table had given the class. Null if nothing would catch a bad one.
+#[doc(hidden)]
+#[must_use]
+pub fn refill_of_class(class: usize) -> *mut u8 {
+    if REFILLS_CHECKED { cold::refill(class) } else { ptr::null_mut() }
+}

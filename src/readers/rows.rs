@@ -1,0 +1,158 @@
+//! The figures of each gate, as types: a row is a set of named counters.
+
+/// What a counter says, if it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading<T> {
+    /// The counter's gate (the Cargo feature of this name) is off in this build.
+    NotCompiledIn(&'static str),
+    /// Its value.
+    Value(T),
+}
+
+impl<T> Reading<T> {
+    /// The value, if the counter is compiled in.
+    pub fn value(self) -> Option<T> {
+        match self {
+            Reading::Value(value) => Some(value),
+            Reading::NotCompiledIn(_) => None,
+        }
+    }
+
+    /// The gate, if it is off.
+    pub(super) fn gate_if_off(&self) -> Option<&'static str> {
+        match *self {
+            Reading::NotCompiledIn(gate) => Some(gate),
+            Reading::Value(_) => None,
+        }
+    }
+
+    /// What `look` makes of the value.
+    pub(super) fn map<U>(self, look: impl FnOnce(T) -> U) -> Reading<U> {
+        match self {
+            Reading::Value(value) => Reading::Value(look(value)),
+            Reading::NotCompiledIn(gate) => Reading::NotCompiledIn(gate),
+        }
+    }
+}
+
+/// A row of counters that can be gone through.
+pub(super) trait Row: Copy {
+    /// The names of the counters.
+    const COLUMNS: &'static [&'static str];
+    /// The counter in a column; 0 beyond the last.
+    fn get(&self, column: usize) -> u64;
+}
+
+macro_rules! rows {
+    ($($(#[$doc:meta])* $row:ident { $($(#[$about:meta])* $column:ident,)* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+            pub struct $row {
+                $($(#[$about])* pub $column: u64,)*
+            }
+
+            impl Row for $row {
+                const COLUMNS: &'static [&'static str] = &[$(stringify!($column),)*];
+                fn get(&self, column: usize) -> u64 {
+                    [$(self.$column,)*].get(column).copied().unwrap_or(0)
+                }
+            }
+        )*
+    };
+}
+
+rows! {
+    /// Counts of one class group (gate `tiny-class-stats`).
+    ClassGroup {
+        /// Allocations served by the magazine.
+        hits,
+        /// Allocations that had to refill it.
+        misses,
+        /// Frees that the magazine took.
+        frees,
+        /// Frees that found it full.
+        overflows,
+        /// Blocks that refills brought.
+        refilled_blocks,
+    }
+
+    /// Counts of the unified cache (gate `unified-cache-measure`).
+    CacheCounts {
+        /// Allocations served without a refill.
+        hits,
+        /// Allocations that needed one.
+        misses,
+        /// Refills that brought at least one block.
+        refills,
+        /// Time-stamp cycles spent in refills.
+        refill_cycles,
+    }
+
+    /// Tiny blocks that left a magazine for their slab (gate `tiny-free-stats`).
+    SlabFrees {
+        /// Into a slab of the heap that had them.
+        local,
+        /// Into a slab of another heap.
+        remote,
+    }
+
+    /// Size classes out of range (gate `metric-bad-class`).
+    BadClasses {
+        /// In allocations, which failed.
+        allocations,
+        /// In frees, which went by the block's address.
+        frees,
+    }
+
+    /// Queues of slabs that other threads have freed into, as their owner finds them (gate
+    /// `remote-target-stats`).
+    RemoteQueues {
+        /// Queues of this length.
+        drains,
+        /// Slabs in these.
+        slabs,
+        /// Blocks that came home with the slabs.
+        blocks,
+    }
+
+    /// Calls of the operating system of one kind (gate `superslab-os-stats`).
+    OsCalls {
+        /// Calls that did what they were asked for.
+        calls,
+        /// Bytes in these.
+        bytes,
+        /// Calls that the system refused.
+        refused,
+    }
+
+    /// Allocations by the layer that had the block (gate `front-metrics`).
+    Served {
+        /// The thread's magazine.
+        unified_cache,
+        /// A refill, from its slab's bitmap.
+        local_bitmap,
+        /// A refill, from what other threads had given back.
+        remote_drain,
+        /// A refill, carved from a slab that was there.
+        bump,
+        /// A refill, carved from a slab made for it.
+        new_slab,
+        /// The thread's slots for large blocks.
+        large_slots,
+        /// The part of the BigCache that threads share.
+        big_cache,
+        /// A fresh run of an arena.
+        arena,
+        /// A fresh mapping of its own.
+        mapping,
+    }
+}
+
+impl Served {
+    /// Allocations that were served, by whatever layer.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        (0..Self::COLUMNS.len()).map(|column| self.get(column)).sum()
+    }
+}

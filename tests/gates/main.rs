@@ -1,0 +1,63 @@
+//! The gates of telemetry and diagnostics: compiled in, each counts exactly what it says, summed over
+//! all threads, those that have ended included; not compiled in, each says so and is no number.
+//!
+//! `cargo test --features research` runs the exact half, with `telemetry-shared` on the shared
+//! counters; every build runs the other.
+
+// Which gates are compiled in is a constant of the build, and what the test is about.
+#![allow(clippy::assertions_on_constants)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod asked;
+mod cache;
+mod classes;
+mod events;
+mod front;
+mod readers;
+mod signal;
+mod slabs;
+mod system;
+
+const CLASS_STATS: bool = cfg!(feature = "tiny-class-stats");
+const FREE_CALLS: bool = cfg!(feature = "tiny-free-calls");
+const FREE_STATS: bool = cfg!(feature = "tiny-free-stats");
+const C7_FREES: bool = cfg!(feature = "c7-free-count");
+const BAD_CLASS: bool = cfg!(feature = "metric-bad-class");
+const CACHE: bool = cfg!(feature = "unified-cache-measure");
+const REMOTE: bool = cfg!(feature = "remote-target-stats");
+const SYSTEM: bool = cfg!(feature = "superslab-os-stats");
+const FRONT: bool = cfg!(feature = "front-metrics");
+const SHARED: bool = cfg!(feature = "telemetry-shared");
+const TRACE: bool = cfg!(feature = "tiny-free-trace");
+const RING: bool = cfg!(feature = "tiny-debug-ring");
+const OOB_LOG: bool = cfg!(feature = "p0-class-oob-log");
+
+/// Blocks on their way to another thread.
+struct Blocks(Vec<*mut u8>);
+
+// SAFETY: whoever has the list has the blocks.
+unsafe impl Send for Blocks {}
+
+impl Blocks {
+    fn malloc(size: usize, count: usize) -> Blocks {
+        Blocks((0..count).map(|_| hakmem::raw::malloc(size)).collect())
+    }
+
+    fn free(self) {
+        for at in self.0 {
+            // SAFETY: blocks in use that nobody else has.
+            unsafe { hakmem::raw::free(at) };
+        }
+    }
+
+    /// Frees them in another thread, whose cache then goes home.
+    fn free_elsewhere(self) {
+        let there = std::thread::spawn(move || {
+            self.free();
+            hakmem::raw::collect();
+        });
+        there.join().expect("the thread");
+    }
+}
