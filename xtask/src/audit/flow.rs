@@ -2,7 +2,7 @@
 //! may leave the telemetry module through the readers only, and telemetry acts on nothing.
 
 use super::index::Index;
-use super::walk::{Fault, Found};
+use super::site::{Fault, Found};
 use std::collections::HashSet;
 
 /// Folders that may read counters: what they tell goes to people.

@@ -1,7 +1,7 @@
 //! What is inside macros. A macro's tokens mean what the macro makes of them; as far as they read
 //! as Rust they are audited as Rust, and where they do not, nothing in them may hint at an atomic.
 
-use super::walk::{ATOMIC_ONLY, ORDERINGS};
+use super::site::{ATOMIC_ONLY, ORDERINGS};
 use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
 use syn::parse::Parser;
 use syn::punctuated::Punctuated;

@@ -1,19 +1,22 @@
 //! `cargo xtask audit`: every atomic operation of the source, placed: telemetry behind a gate, or
 //! correctness with its reason. Nothing stays unknown.
 //!
-//! [`tree`] parses, [`index`] lists what is declared, [`walk`] finds the operations with the help of
-//! [`infer`] and [`macros`], [`paths`] tells hot from cold, [`flow`] follows the counters' values, and
+//! [`tree`] parses, [`index`] lists what [`declare`] reads, [`walk`] and [`operation`] find the
+//! operations with the help of [`infer`] and [`macros`], [`paths`] tells hot from cold, [`flow`] follows the counters' values, and
 //! [`reason`] reads the arguments. `docs/audit.md` has the rules.
 
+mod declare;
 mod flow;
 mod index;
 mod infer;
 mod macros;
+mod operation;
 mod paths;
 #[cfg(test)]
 mod planted;
 mod reason;
 mod report;
+mod site;
 mod tree;
 mod types;
 mod walk;
@@ -23,11 +26,11 @@ use anyhow::{Result, bail};
 use index::Index;
 use paths::Level;
 use report::{Class, Entry, Problem, Report};
+use site::{Fault, Found, Site};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tree::File;
-use walk::{Fault, Found, Site};
 
 /// Arguments of `cargo xtask audit`.
 #[derive(clap::Args)]

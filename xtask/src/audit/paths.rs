@@ -6,7 +6,7 @@
 //! is not known reaches every method of that name: the answer errs on the hot side.
 
 use super::index::Index;
-use super::walk::Found;
+use super::site::Found;
 use serde::Serialize;
 use std::collections::HashSet;
 

@@ -8,161 +8,12 @@
 use super::index::{Body, Index};
 use super::infer::{Scope, Value};
 use super::macros;
+use super::site::{ATOMIC_ONLY, Call, Fault, Found, LOCKED, ORDERINGS, SHARED_NAMES, Site};
 use super::tree::words;
 use super::types::Ty;
 use std::collections::HashSet;
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
-
-/// The memory orderings.
-pub const ORDERINGS: &[&str] = &["Relaxed", "Acquire", "Release", "AcqRel", "SeqCst"];
-
-/// Methods that only atomics have.
-pub const ATOMIC_ONLY: &[&str] = &[
-    "fetch_add",
-    "fetch_sub",
-    "fetch_and",
-    "fetch_nand",
-    "fetch_or",
-    "fetch_xor",
-    "fetch_not",
-    "fetch_max",
-    "fetch_min",
-    "fetch_update",
-    "try_update",
-    "fetch_ptr_add",
-    "fetch_ptr_sub",
-    "fetch_byte_add",
-    "fetch_byte_sub",
-    "compare_exchange",
-    "compare_exchange_weak",
-    "compare_and_swap",
-];
-
-/// Methods that others have too, with the number of arguments that an atomic's take.
-const SHARED_NAMES: &[(&str, usize)] = &[("load", 1), ("store", 2), ("swap", 2)];
-
-/// Ways to an atomic's memory that are no atomic operation.
-const PLAIN: &[&str] = &[
-    "as_ptr",
-    "as_mut_ptr",
-    "get_mut",
-    "get_mut_slice",
-    "into_inner",
-    "from_ptr",
-    "from_mut",
-    "from_mut_slice",
-    "cast",
-    "read",
-    "write",
-    "read_volatile",
-    "write_volatile",
-    "read_unaligned",
-    "write_unaligned",
-    "write_bytes",
-    "copy_from",
-    "copy_from_nonoverlapping",
-    "copy_to",
-    "copy_to_nonoverlapping",
-    "replace",
-];
-
-/// Instructions in assembly that are atomic operations or fences.
-const LOCKED: &[&str] = &[
-    "lock",
-    "xchg",
-    "cmpxchg",
-    "cmpxchg8b",
-    "cmpxchg16b",
-    "xadd",
-    "mfence",
-    "lfence",
-    "sfence",
-    "ldxr",
-    "stxr",
-    "ldaxr",
-    "stlxr",
-    "ldar",
-    "stlr",
-    "dmb",
-    "ldadd",
-    "swp",
-    "cas",
-    "casal",
-];
-
-/// One operation.
-#[derive(Clone, Debug)]
-pub struct Site {
-    /// The body that it stands in.
-    pub body: usize,
-    /// Its line.
-    pub line: usize,
-    /// Where the statement that it is part of begins.
-    pub statement: usize,
-    /// The method's name, `fence` or `asm!`.
-    pub operation: String,
-    /// The orderings that it names, the success ordering first.
-    pub orderings: Vec<String>,
-    /// Which atomic; `None` for a fence.
-    pub atomic: Option<usize>,
-    /// Why it could not be placed.
-    pub unknown: Option<String>,
-    /// Whether it stands behind a gate.
-    pub gated: bool,
-    /// Whether what it returns is used.
-    pub used: bool,
-    /// Where its orderings' names stand.
-    pub places: Vec<(usize, usize)>,
-}
-
-impl Site {
-    /// Whether the processor locks the line (or waits for its stores) for it.
-    pub fn locked(&self) -> bool {
-        match self.operation.as_str() {
-            "store" | "fence" => self.orderings.iter().any(|it| it == "SeqCst"),
-            "load" | "compiler_fence" => false,
-            name => name == "asm!" || name == "swap" || ATOMIC_ONLY.contains(&name),
-        }
-    }
-
-    /// Whether it learns the atomic's value.
-    pub fn reads(&self) -> bool {
-        match self.operation.as_str() {
-            "load" => true,
-            "store" | "fence" | "compiler_fence" => false,
-            name if name.starts_with("compare") => true,
-            _ => self.used,
-        }
-    }
-}
-
-/// A call.
-#[derive(Clone, Debug)]
-pub struct Call {
-    /// The bodies it may reach.
-    pub targets: Vec<usize>,
-    /// Its line.
-    pub line: usize,
-    /// Whether what it returns is used.
-    pub used: bool,
-}
-
-/// Something wrong at a place.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Fault {
-    pub file: usize,
-    pub line: usize,
-    pub text: String,
-}
-
-/// What was found in one body.
-#[derive(Default)]
-pub struct Found {
-    pub sites: Vec<Site>,
-    pub calls: Vec<Call>,
-    pub faults: Vec<Fault>,
-}
 
 /// Walks one body.
 pub fn walk(index: &Index, body: usize) -> Found {
@@ -188,31 +39,32 @@ pub fn walk(index: &Index, body: usize) -> Found {
     walker.found
 }
 
-struct Walker<'a> {
-    index: &'a Index,
-    body: usize,
-    the: &'a Body,
-    scope: Scope<'a>,
-    found: Found,
-    statement: usize,
+/// A walk through one body.
+pub struct Walker<'a> {
+    pub index: &'a Index,
+    pub body: usize,
+    pub the: &'a Body,
+    pub scope: Scope<'a>,
+    pub found: Found,
+    pub statement: usize,
     /// How many conditions on a gate hold here.
-    gates: usize,
+    pub gates: usize,
     /// The expression, by its place, whose value nobody uses.
-    unused: Option<(usize, usize)>,
+    pub unused: Option<(usize, usize)>,
     /// Orderings, by place, that belong to an operation.
-    consumed: HashSet<(usize, usize)>,
+    pub consumed: HashSet<(usize, usize)>,
     /// The places of the operation that is being looked at.
-    named: Vec<(usize, usize)>,
+    pub named: Vec<(usize, usize)>,
 }
 
 /// Where something begins.
-fn place(spanned: &impl Spanned) -> (usize, usize) {
+pub fn place(spanned: &impl Spanned) -> (usize, usize) {
     let start = spanned.span().start();
     (start.line, start.column)
 }
 
 /// The ordering that an expression is, if it is one by name.
-fn ordering(expr: &syn::Expr) -> Option<&syn::PathSegment> {
+pub fn ordering(expr: &syn::Expr) -> Option<&syn::PathSegment> {
     let syn::Expr::Path(it) = expr else { return None };
     let last = it.path.segments.last()?;
     ORDERINGS.iter().any(|name| last.ident == name).then_some(last)
@@ -255,11 +107,11 @@ fn leaves_without_a_gate(statement: &syn::Stmt) -> bool {
 }
 
 impl Walker<'_> {
-    fn fault(&mut self, line: usize, text: String) {
+    pub fn fault(&mut self, line: usize, text: String) {
         self.found.faults.push(Fault { file: self.the.file, line, text });
     }
 
-    fn site(
+    pub fn site(
         &mut self,
         at: (usize, usize),
         line: usize,
@@ -283,7 +135,7 @@ impl Walker<'_> {
     }
 
     /// The orderings among the arguments, which are the operation's from now on.
-    fn orderings<'e>(&mut self, arguments: impl Iterator<Item = &'e syn::Expr>) -> Vec<String> {
+    pub fn orderings<'e>(&mut self, arguments: impl Iterator<Item = &'e syn::Expr>) -> Vec<String> {
         let mut names = Vec::new();
         for argument in arguments {
             if let Some(last) = ordering(argument) {
@@ -295,139 +147,10 @@ impl Walker<'_> {
         names
     }
 
-    fn call(&mut self, targets: Vec<usize>, at: (usize, usize), line: usize) {
+    pub fn call(&mut self, targets: Vec<usize>, at: (usize, usize), line: usize) {
         if !targets.is_empty() {
             self.found.calls.push(Call { targets, line, used: self.unused != Some(at) });
         }
-    }
-
-    /// Whether an expression is an atomic, by itself or through a type that stands for one.
-    fn atomic(&self, value: &Value) -> Option<Option<usize>> {
-        match &value.ty {
-            it if it.is_atomic() => Some(value.atomic),
-            Ty::Named(name, _) if self.index.derefs.get(name).is_some_and(Ty::is_atomic) => {
-                let field = self.index.fields.iter().find(|((owner, _), _)| owner == name);
-                Some(value.atomic.or(field.and_then(|(_, fields)| fields.first()?.atomic)))
-            }
-            _ => None,
-        }
-    }
-
-    /// Whether an expression names an atomic somewhere.
-    fn mentions_an_atomic(&self, expr: &syn::Expr) -> bool {
-        struct Mentions<'a>(&'a Index, bool);
-        impl<'ast> Visit<'ast> for Mentions<'_> {
-            fn visit_ident(&mut self, ident: &'ast syn::Ident) {
-                let name = ident.to_string();
-                self.1 |= self.0.atomics.iter().any(|atomic| {
-                    words(&atomic.name).last() == Some(&name) && !atomic.name.ends_with(')')
-                        || atomic.name.strip_suffix("()") == Some(&name)
-                });
-            }
-        }
-        let mut mentions = Mentions(self.index, false);
-        mentions.visit_expr(expr);
-        mentions.1
-    }
-
-    /// Looks at a method call; true if it is an operation, known or not.
-    fn operation(&mut self, call: &syn::ExprMethodCall) -> bool {
-        let name = call.method.to_string();
-        let (at, line) = (place(call), call.method.span().start().line);
-        let only = ATOMIC_ONLY.contains(&name.as_str());
-        let shared = SHARED_NAMES.iter().find(|(shared, _)| *shared == name);
-        let value = self.scope.infer(&call.receiver);
-        if only || shared.is_some() {
-            if let Some(atomic) = self.atomic(&value) {
-                let orderings = self.orderings(call.args.iter());
-                let unknown = (orderings.is_empty()).then(|| {
-                    "its ordering is not written here; expected `Ordering::...` among the arguments".to_owned()
-                });
-                self.site(at, line, &name, orderings, atomic, unknown);
-                return true;
-            }
-            if self.scope.methods(&value.ty, &name).is_some() {
-                return false;
-            }
-            let ordered = call.args.iter().any(|argument| ordering(argument).is_some());
-            let fits = shared.is_some_and(|(_, arguments)| *arguments == call.args.len());
-            if only || ordered || (value.ty == Ty::Unknown && fits) {
-                let orderings = self.orderings(call.args.iter());
-                let why = "which atomic it is on can't be told; give the receiver a name with a type: `let it: &AtomicU64 = ...`";
-                self.site(at, line, &name, orderings, None, Some(why.to_owned()));
-                return true;
-            }
-            return false;
-        }
-        if !PLAIN.contains(&name.as_str()) {
-            return false;
-        }
-        let list = matches!(&value.ty, Ty::List(inner) if inner.is_atomic())
-            && matches!(name.as_str(), "as_ptr" | "as_mut_ptr");
-        if let Some(atomic) = self.atomic(&value).or(list.then_some(value.atomic)) {
-            let still = name == "cast"
-                && self.scope.infer(&syn::Expr::MethodCall(call.clone())).ty.is_atomic();
-            if !still {
-                self.site(at, line, &name, Vec::new(), atomic, None);
-            }
-            return true;
-        }
-        if value.ty == Ty::Unknown && name != "cast" && self.mentions_an_atomic(&call.receiver) {
-            let why = "whether it looks at an atomic's memory can't be told; give the receiver a name with a type";
-            self.site(at, line, &name, Vec::new(), None, Some(why.to_owned()));
-            return true;
-        }
-        false
-    }
-
-    /// Looks at a call by path; true if it is an operation.
-    fn path_operation(&mut self, call: &syn::ExprCall, path: &syn::Path) -> bool {
-        let Some(last) = path.segments.last() else { return false };
-        let name = last.ident.to_string();
-        let (at, line) = (place(call), last.ident.span().start().line);
-        let parts = self.index.expand(self.the.file, path);
-        let own = !self.index.find_functions(self.the.file, path, self.the.me.as_ref()).is_empty();
-        if matches!(name.as_str(), "fence" | "compiler_fence")
-            && (!own || parts.iter().any(|part| part == "atomic"))
-        {
-            let orderings = self.orderings(call.args.iter());
-            let unknown =
-                orderings.is_empty().then(|| "its ordering is not written here".to_owned());
-            self.site(at, line, &name, orderings, None, unknown);
-            return true;
-        }
-        if name.starts_with("atomic_")
-            || name.starts_with("__atomic_")
-            || name.starts_with("__sync_")
-        {
-            let why = "a compiler's intrinsic; expected a method of the types in base/sync.rs";
-            self.site(at, line, &name, Vec::new(), None, Some(why.to_owned()));
-            return true;
-        }
-        let first =
-            call.args.first().map_or_else(Value::unknown, |argument| self.scope.infer(argument));
-        let mut owner = path.clone();
-        owner.segments.pop();
-        owner.segments.pop_punct();
-        let known = ATOMIC_ONLY.contains(&name.as_str())
-            || SHARED_NAMES.iter().any(|(shared, _)| *shared == name);
-        if !owner.segments.is_empty()
-            && self.index.names.is_atomic(&owner)
-            && (known || PLAIN.contains(&name.as_str()))
-        {
-            let orderings = self.orderings(call.args.iter());
-            let traced = self.atomic(&first).is_some() || !known;
-            let unknown = (!traced)
-                .then(|| "which atomic it is on can't be told; call it as a method".to_owned());
-            self.site(at, line, &name, orderings, first.atomic, unknown);
-            return true;
-        }
-        let raw = parts.iter().rev().nth(1).is_some_and(|part| part == "ptr");
-        if raw && first.ty.is_atomic() && PLAIN.contains(&name.as_str()) {
-            self.site(at, line, &format!("ptr::{name}"), Vec::new(), first.atomic, None);
-            return true;
-        }
-        false
     }
 
     /// A telemetry counter may be touched in the telemetry module only.
