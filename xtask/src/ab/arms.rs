@@ -131,6 +131,9 @@ done
 exec "$rustc" "$@"
 "#;
 
+/// What both arms are compiled with, beside the release profile.
+pub const PROFILE: [&str; 2] = ["profile.release.codegen-units=1", "profile.release.strip=false"];
+
 /// Where experiments live.
 pub fn folder() -> PathBuf {
     paths::target().join("ab")
@@ -308,12 +311,9 @@ fn compile(folder: &Path, recipe: &Recipe<'_>) -> Result<(BTreeMap<String, Unit>
     cargo.current_dir(recipe.root);
     cargo.args(["rustc", "--release", "--package", recipe.artefact.package()]);
     cargo.args(recipe.artefact.target()).arg("--target-dir").arg(folder);
-    cargo.args([
-        "--config",
-        "profile.release.codegen-units=1",
-        "--config",
-        "profile.release.strip=false",
-    ]);
+    for setting in PROFILE {
+        cargo.args(["--config", setting]);
+    }
     cargo.arg("--message-format=json-render-diagnostics");
     for feature in &recipe.features {
         cargo.arg("--features").arg(format!("{PACKAGE}/{feature}"));

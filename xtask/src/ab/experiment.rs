@@ -7,11 +7,13 @@
 use super::arms::{self, Arm, Artefact, Compiled, Layouts, Preload, Recipe};
 use super::count::Counter;
 use super::diff::{self, Comparison};
-use super::judge::Verdict;
+use super::judge::{Rules, Verdict};
 use super::measure::Bench;
 use super::outcome::{Arms, Machine, Outcome, SCHEMA, Timed};
 use super::question::Question;
+use super::reason::reason;
 use super::revisions::{self, Worktree};
+use super::samples::{self, Plan, Samples, Seen};
 use super::scenario::{self, Counting, Evidence, Fitted, Looked, Scenario};
 use super::trial::{End, Finished, Trial};
 use super::{Settings, process};
@@ -19,7 +21,7 @@ use crate::bench::peers;
 use crate::shared::{paths, term};
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a peer is compared in unless scenarios are named: small blocks, whole trees, all sizes.
 const AGAINST_PEERS: [&str; 3] = ["random-mixed-400", "json", "mixed"];
@@ -35,6 +37,7 @@ pub struct Experiment<'a> {
     arms: Arms,
     started: Instant,
     seed: u64,
+    measuring: Duration,
     passed_over: BTreeMap<String, String>,
     missing: Vec<String>,
     /// The checkouts that the linker commands run in, removed in the end.
@@ -53,9 +56,11 @@ impl<'a> Experiment<'a> {
         let known = comparison.clone().unwrap_or_default();
         let fixed_addresses = process::fix_addresses();
         let arms = Arms {
+            flags: arms::PROFILE.map(str::to_owned).to_vec(),
             features,
             functions: known.functions,
             differing: known.differing,
+            left_out: 0,
             data: known.data,
             layouts: layouts(&out, &with),
             moved: with.moved,
@@ -76,6 +81,7 @@ impl<'a> Experiment<'a> {
             arms,
             started,
             seed,
+            measuring: Duration::ZERO,
             passed_over: BTreeMap::new(),
             missing,
             _worktrees: worktrees,
@@ -89,27 +95,33 @@ impl<'a> Experiment<'a> {
                 Verdict::Neutral,
                 "both arms are the same code, so there is nothing to time".to_owned(),
                 Vec::new(),
+                None,
             ));
         }
-        let looked = match self.comparison.take() {
-            Some(comparison) => self.choose(&comparison)?,
-            None => self.choose_unseen()?,
+        let store = samples::path(&self.question.slug());
+        let key = samples::key((&self.out, &self.with), self.settings)?;
+        let kept = match self.settings.fresh {
+            true => None,
+            false => Samples::open(&store, &key, self.settings.seed)?,
         };
-        if process::interrupted() {
-            bail!("interrupted before the first measurement; there is no result");
-        }
-        if looked.is_empty() {
-            let reason = self.not_exercised();
-            return Ok(self.finish(Verdict::NotExercised, reason, Vec::new()));
-        }
-        let scenarios: Vec<Fitted> = looked.iter().map(|(fitted, _)| fitted.clone()).collect();
-        if let (true, Ok(1)) = (
-            scenarios.iter().any(|scenario| scenario.threaded),
-            std::thread::available_parallelism().map(usize::from),
-        ) {
-            self.missing.push("a second processor: the threads of a threaded scenario take turns here, which is another workload than running at once".to_owned());
-        }
-        let timed = looked.into_iter().map(|(fitted, seen)| Timed::new(fitted, seen)).collect();
+        let mut samples = match kept {
+            Some(samples) => {
+                term::step("Resuming", samples.said());
+                samples
+            }
+            None => match self.plan()? {
+                Some(plan) => Samples::begin(&store, &key, plan)?,
+                None => {
+                    let reason = self.not_exercised();
+                    return Ok(self.finish(Verdict::NotExercised, reason, Vec::new(), None));
+                }
+            },
+        };
+        let plan = samples.plan.clone();
+        (self.seed, self.passed_over, self.missing) = (plan.seed, plan.passed_over, plan.missing);
+        let scenarios: Vec<Fitted> =
+            plan.scenarios.iter().map(|(fitted, _)| fitted.clone()).collect();
+        let timed = plan.scenarios.into_iter().map(|(fitted, seen)| Timed::new(fitted, seen));
         let folder = arms::folder().join("run");
         std::fs::create_dir_all(&folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
@@ -126,7 +138,15 @@ impl<'a> Experiment<'a> {
             budget: self.settings.budget,
             seed: self.seed,
         };
-        let Finished { verdict, timed, end, company } = trial.run(timed)?;
+        let (before, spent) = samples.taken();
+        let Finished { verdict, timed, end, spent, company } =
+            trial.run_after(&before, spent, timed.collect(), |blocks, spent| {
+                samples.keep(blocks, spent)
+            })?;
+        self.measuring = spent;
+        if end != End::Interrupted {
+            samples.done();
+        }
         if let Some(share) = company {
             self.missing.push(format!(
                 "a quiet machine: other programs took {:.0} % of the time throughout, so no block was dropped \
@@ -134,8 +154,34 @@ impl<'a> Experiment<'a> {
                 share * 100.0
             ));
         }
-        let reason = self.reason(verdict, &timed, end);
-        Ok(self.finish(verdict, reason, timed))
+        let reason = reason(&self.question, &self.arms, verdict, &timed, end);
+        Ok(self.finish(verdict, reason, timed, Some(end)))
+    }
+
+    /// What to time; `None` if no scenario runs what differs.
+    fn plan(&mut self) -> Result<Option<Plan>> {
+        let looked = match self.comparison.take() {
+            Some(comparison) => self.choose(&comparison)?,
+            None => self.choose_unseen()?,
+        };
+        if process::interrupted() {
+            bail!("interrupted before the first measurement; there is no result");
+        }
+        if looked.is_empty() {
+            return Ok(None);
+        }
+        if let (true, Ok(1)) = (
+            looked.iter().any(|(scenario, _)| scenario.threaded),
+            std::thread::available_parallelism().map(usize::from),
+        ) {
+            self.missing.push("a second processor: the threads of a threaded scenario take turns here, which is another workload than running at once".to_owned());
+        }
+        Ok(Some(Plan {
+            seed: self.seed,
+            scenarios: looked,
+            passed_over: self.passed_over.clone(),
+            missing: self.missing.clone(),
+        }))
     }
 
     /// The scenarios to time: the wanted ones that run the code that differs, or up to three of all.
@@ -231,49 +277,13 @@ impl<'a> Experiment<'a> {
         }
     }
 
-    fn reason(&self, verdict: Verdict, timed: &[Timed], end: End) -> String {
-        let text = match verdict {
-            Verdict::Go | Verdict::NoGo | Verdict::Neutral => self.question.explain(verdict),
-            Verdict::Invalid => {
-                let faults: Vec<String> = timed
-                    .iter()
-                    .flat_map(|timed| {
-                        let faults = timed.judged.iter().flat_map(|judged| &judged.faults);
-                        faults.map(|fault| format!("{}: {fault}", timed.scenario.name))
-                    })
-                    .collect();
-                return format!(
-                    "a control failed, so the figures say nothing: {}",
-                    faults.join("; ")
-                );
-            }
-            Verdict::Inconclusive => return inconclusive(timed, end),
-            Verdict::NotExercised => "what differs never ran".to_owned(),
-        };
-        let heavy =
-            timed.iter().find(|timed| timed.more_memory() > 5.0 && !self.question.removal());
-        let heavy = heavy.map_or(String::new(), |timed| {
-            format!(
-                "; it takes {:.0} % more memory in {}",
-                timed.more_memory(),
-                timed.scenario.name
-            )
-        });
-        let layouts = match self.arms.layouts {
-            Layouts::Vary => "",
-            Layouts::PeerFixed => " (single layout of the peer's library)",
-            Layouts::Single => " (single layout: the linker cannot shuffle functions)",
-        };
-        let about_code = !matches!(self.question, Question::Peer { .. });
-        let unproven = if about_code && timed.iter().all(|timed| timed.evidence.is_none()) {
-            " (whether its code ran is not shown)"
-        } else {
-            ""
-        };
-        format!("{text}{heavy}{layouts}{unproven}")
-    }
-
-    fn finish(self, verdict: Verdict, reason: String, timed: Vec<Timed>) -> Outcome {
+    fn finish(
+        self,
+        verdict: Verdict,
+        reason: String,
+        timed: Vec<Timed>,
+        end: Option<End>,
+    ) -> Outcome {
         Outcome {
             schema: SCHEMA,
             positive_means: self.question.positive_means(),
@@ -287,33 +297,15 @@ impl<'a> Experiment<'a> {
             passed_over: self.passed_over,
             missing: self.missing,
             seconds: self.started.elapsed().as_secs_f64(),
+            measuring: self.measuring.as_secs_f64(),
+            end,
+            rules: Rules::today(),
         }
     }
 }
 
-/// A scenario to time, with what was counted in it.
-type Seen = (Fitted, Option<Evidence>);
-
 /// Why a scenario that nobody asked for is named.
 const EXERCISES: &str = "exercises it";
-
-fn inconclusive(timed: &[Timed], end: End) -> String {
-    let why = match end {
-        End::Interrupted => "interrupted before a declared look could decide",
-        End::Budget => {
-            "the budget ended before the interval cleared the lines at 0.5 %; try --budget 10m"
-        }
-        End::Decided => "the interval still crosses a line at 0.5 % after the last declared look",
-    };
-    let dropped: usize = timed.iter().map(|timed| timed.dropped).sum();
-    let all: usize = timed.iter().map(|timed| timed.blocks.len()).sum();
-    let busy = if dropped * 3 > all {
-        format!("; the machine is busy: {dropped} of {all} blocks were disturbed")
-    } else {
-        String::new()
-    };
-    format!("{why}{busy}")
-}
 
 /// The arms of a question, built.
 struct Built {

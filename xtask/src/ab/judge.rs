@@ -5,7 +5,7 @@
 //! (Holm). The control A against A widens the interval where its own would have missed zero, and
 //! makes the run invalid where it would itself have been called.
 
-use crate::stats::{Bootstrap, Interval, bootstrap, holm::holm};
+use crate::stats::{Bootstrap, Interval, bootstrap, holm::holm, robust};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,34 @@ pub const LOOKS: [(usize, f64); 3] = [(60, 0.02), (120, 0.03), (240, 0.05)];
 
 /// Fewer layouts than this are never judged.
 pub const FEWEST: usize = 12;
+
+/// The rules that a verdict was reached by, for its record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rules {
+    /// [`MARGIN`].
+    pub margin: f64,
+    /// [`LOOKS`].
+    pub looks: Vec<(usize, f64)>,
+    /// [`FEWEST`].
+    pub fewest: usize,
+    /// The share that the mean cuts off at each end.
+    pub trim: f64,
+    /// Resamples of the bootstrap.
+    pub resamples: usize,
+}
+
+impl Rules {
+    /// The rules of this version.
+    pub fn today() -> Rules {
+        Rules {
+            margin: MARGIN,
+            looks: LOOKS.to_vec(),
+            fewest: FEWEST,
+            trim: robust::TRIM,
+            resamples: bootstrap::RESAMPLES,
+        }
+    }
+}
 
 /// What one scenario says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,6 +8,7 @@
 //!    and [`report`] say why. [`self_test`] tries all of this on differences that are known.
 
 pub(crate) mod arms;
+mod campaign;
 #[cfg(test)]
 mod canned;
 mod columns;
@@ -16,26 +17,34 @@ pub(crate) mod diff;
 mod experiment;
 #[cfg(test)]
 mod fixture;
-mod judge;
+pub(crate) mod judge;
 pub(crate) mod link;
 mod measure;
 pub(crate) mod object;
 pub(crate) mod outcome;
+mod plot;
 mod probe;
 mod process;
 mod question;
+mod reason;
+mod record;
 mod report;
 mod revisions;
+mod samples;
 mod scenario;
 mod self_test;
+mod sheet;
 mod trial;
 
-use crate::shared::paths;
+use crate::features;
 use crate::shared::registry::Registry;
+use crate::shared::{paths, term, write};
 use anyhow::{Context, Result, bail};
 use experiment::Experiment;
 use judge::Verdict;
+use outcome::Outcome;
 use question::Question;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -48,6 +57,9 @@ use std::time::Duration;
   cargo xtask ab --features tiny-free-calls,tiny-class-stats
   cargo xtask ab HEAD~1..HEAD
   cargo xtask ab --vs mimalloc3 --scenario json
+  cargo xtask ab tiny-free-calls --record --html target/verdict.html
+  cargo xtask ab --rejudge docs/results/tiny-free-calls.json
+  cargo xtask ab --all --record
   cargo xtask ab --self-test --budget 10m
 
 Verdicts: GO (faster by 0.5 % or more), NO-GO (slower by as much), NEUTRAL (within 0.5 %, or the
@@ -57,7 +69,7 @@ policies and hardening whether they are better adopted; of two revisions or agai
 the second, or hakmem, is faster. Exit code 1 means INVALID, 2 an error.")]
 pub struct Args {
     /// A gate or an umbrella, as Cargo.toml names it, or two revisions: A..B
-    #[arg(value_name = "GATE|A..B", required_unless_present_any = ["self_test", "features", "vs"])]
+    #[arg(value_name = "GATE|A..B", required_unless_present_any = ["self_test", "features", "vs", "rejudge", "all"])]
     gate: Option<String>,
     /// Ask about these gates at once: all in against all out
     #[arg(long, value_name = "A,B", value_delimiter = ',', conflicts_with_all = ["gate", "self_test"])]
@@ -71,9 +83,27 @@ pub struct Args {
     /// Time this scenario instead of choosing up to three that run the gate's code (repeatable)
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
-    /// How long to measure at most, once both arms are built: 90s, 5m, 1h
-    #[arg(long, value_name = "TIME", default_value = "150s", value_parser = duration)]
-    budget: Duration,
+    /// How long to measure at most, once both arms are built: 90s, 5m, 1h; with --all, for everything
+    /// [default: 150s, with --all 55m]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    budget: Option<Duration>,
+    /// Ask about every gate, and then about all of them together; what is finished is kept for the
+    /// next --all
+    #[arg(long, conflicts_with_all = ["gate", "features", "vs", "self_test", "rejudge"])]
+    all: bool,
+    /// Write what comes out to docs/results: JSON with every sample, Markdown, SVG; and a gate's
+    /// verdict to features.md
+    #[arg(long)]
+    record: bool,
+    /// Judge the samples of a recorded verdict again, without running
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["gate", "features", "vs", "self_test", "record"])]
+    rejudge: Option<PathBuf>,
+    /// Write the verdict as a page that needs nothing else, for a browser or paper
+    #[arg(long, value_name = "FILE", conflicts_with = "self_test")]
+    html: Option<PathBuf>,
+    /// Begin anew where an interrupted run left samples
+    #[arg(long)]
+    fresh: bool,
     /// Print the whole outcome as JSON, raw samples included
     #[arg(long)]
     json: bool,
@@ -84,6 +114,13 @@ pub struct Args {
     /// Seed of layouts, orders and paddings (default: a new one each time, which the report names)
     #[arg(long)]
     seed: Option<u64>,
+}
+
+impl Args {
+    /// How long one experiment, or the self-test, may measure.
+    fn budget(&self) -> Duration {
+        self.budget.unwrap_or(Duration::from_secs(150))
+    }
 }
 
 /// How to answer a question: the same for every kind of question.
@@ -97,15 +134,18 @@ pub struct Settings {
     pub disturbance: f64,
     /// Of layouts, orders and paddings; `None` for a new one.
     pub seed: Option<u64>,
+    /// Leave alone what an interrupted run has measured.
+    pub fresh: bool,
 }
 
 impl Settings {
     fn of(args: &Args) -> Settings {
         Settings {
             scenarios: args.scenario.clone(),
-            budget: args.budget,
+            budget: args.budget(),
             disturbance: args.disturbance / 100.0,
             seed: args.seed,
+            fresh: args.fresh,
         }
     }
 }
@@ -134,7 +174,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
 }
 
 fn answer(args: &Args) -> Result<ExitCode> {
-    let question = question(args)?;
+    if let Some(path) = &args.rejudge {
+        let again = record::rejudge(record::read(path)?)?;
+        show(args, &again.outcome)?;
+        term::note(&again.told);
+        return Ok(ExitCode::from(u8::from(!again.same)));
+    }
+    let question = if args.all { None } else { question(args)? };
     process::catch_interrupts()?;
     std::fs::create_dir_all(arms::folder()).context("cannot make a folder for experiments")?;
     let lock =
@@ -145,15 +191,32 @@ fn answer(args: &Args) -> Result<ExitCode> {
             arms::folder().display()
         );
     }
+    if args.all {
+        return campaign::run(args);
+    }
     let Some(question) = question else { return self_test::run(args) };
     let settings = Settings::of(args);
     let outcome = Experiment::new(&settings, question)?.run()?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&outcome)?);
-    } else {
-        print!("{}", report::text(&outcome));
+    show(args, &outcome)?;
+    if args.record {
+        record::write(&outcome, &record::folder())?;
+        features::refresh()?;
     }
     Ok(if outcome.verdict == Verdict::Invalid { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// Prints an outcome as the arguments want it, and writes its page.
+fn show(args: &Args, outcome: &Outcome) -> Result<()> {
+    if args.json {
+        print!("{}", record::json(outcome)?);
+    } else {
+        print!("{}", report::text(outcome));
+    }
+    if let Some(path) = &args.html {
+        write::atomically(path, sheet::page(outcome)?)?;
+        term::step("Wrote", path.display());
+    }
+    Ok(())
 }
 
 /// Says what to do about a full disk, where that is what some program or call complained of.

@@ -3,11 +3,12 @@
 
 use super::arms::Layouts;
 use super::columns;
-use super::judge::{Judged, Samples, Verdict};
+use super::judge::{Call, Estimate, Judged, Rules, Samples, Verdict};
 use super::link::Moved;
 use super::measure::Block;
 use super::question::Question;
 use super::scenario::{Evidence, Fitted};
+use super::trial::End;
 use crate::shared::{command, paths};
 use crate::stats::robust;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -15,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Raised when a field changes its meaning.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// One experiment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,17 +45,102 @@ pub struct Outcome {
     pub missing: Vec<String>,
     /// Seconds from the end of the build to the verdict.
     pub seconds: f64,
+    /// Seconds of them that the measuring took, over all runs that it was made in.
+    pub measuring: f64,
+    /// What ended the measuring; `None` if nothing was timed.
+    pub end: Option<End>,
+    /// The rules that it was judged by.
+    pub rules: Rules,
+}
+
+/// The figure that stands for an experiment where there is room for one only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Headline {
+    /// The scenario.
+    pub scenario: String,
+    /// Its effect.
+    pub effect: Estimate,
+    /// The chance that such an interval misses the truth.
+    pub alpha: f64,
+}
+
+impl Outcome {
+    /// The scenario that decided: the one that was called as the whole was and shows it most, or
+    /// where none was, the one with the greatest effect either way.
+    pub fn decider(&self) -> Option<&Timed> {
+        let call = match self.verdict {
+            Verdict::Go => Some(Call::Go),
+            Verdict::NoGo => Some(Call::NoGo),
+            _ => None,
+        };
+        let decided = |timed: &&Timed| {
+            let called = timed.judged.as_ref().and_then(|judged| judged.call);
+            timed.judged.is_some() && (call.is_none() || called == call)
+        };
+        let size = |timed: &&Timed| {
+            timed.judged.as_ref().map_or(0.0, |judged| judged.effect.estimate.abs())
+        };
+        self.timed.iter().filter(decided).max_by(|a, b| size(a).total_cmp(&size(b)))
+    }
+
+    /// The decider's figures.
+    pub fn headline(&self) -> Option<Headline> {
+        let timed = self.decider()?;
+        let judged = timed.judged.as_ref()?;
+        let scenario = timed.scenario.name.clone();
+        Some(Headline { scenario, effect: judged.effect, alpha: judged.alpha })
+    }
+
+    /// How often code of the second arm's own ran in an operation of the decider, or of the
+    /// scenario where it ran most; of the first arm's, where the second has none. `None` if nothing
+    /// counted; 0 if what differs was not exercised.
+    pub fn hits_per_op(&self) -> Option<f64> {
+        if self.verdict == Verdict::NotExercised {
+            return Some(0.0);
+        }
+        let hits = |timed: &Timed| {
+            let (out, with) = timed.evidence.as_ref()?.own_per_op;
+            Some(if with > 0.0 { with } else { out })
+        };
+        match self.decider() {
+            Some(timed) => hits(timed),
+            None => self.timed.iter().filter_map(hits).max_by(f64::total_cmp),
+        }
+    }
+
+    /// The day it was measured, as `2026-01-31`.
+    pub fn date(&self) -> String {
+        day(self.machine.started)
+    }
+}
+
+/// The day, in universal time, of so many seconds since 1970: H. Hinnant, "chrono-compatible
+/// low-level date algorithms", `civil_from_days`.
+pub fn day(seconds: u64) -> String {
+    let days = seconds / 86_400 + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    format!("{:04}-{month:02}-{day:02}", year + era * 400 + next)
 }
 
 /// The two arms.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Arms {
+    /// How both were compiled, beside the release profile of Cargo.toml.
+    pub flags: Vec<String>,
     /// The features that make the difference: the gate and what it turns on.
     pub features: BTreeSet<String>,
     /// Functions compared before linking.
     pub functions: usize,
     /// Functions that differ: instructions of their own in the arm (without, with).
     pub differing: BTreeMap<String, (usize, usize)>,
+    /// Functions that differ and are not listed, in a record of many.
+    #[serde(default)]
+    pub left_out: usize,
     /// Data that differ: bytes in the arm (without, with).
     pub data: BTreeMap<String, (u64, u64)>,
     /// What was linked anew for each layout.
@@ -63,6 +149,20 @@ pub struct Arms {
     pub moved: Moved,
     /// False where the system does not let address randomisation be turned off.
     pub fixed_addresses: bool,
+}
+
+impl Arms {
+    /// Leaves in the list the `most` functions with the most instructions of their own.
+    pub fn keep_largest(&mut self, most: usize) {
+        if self.differing.len() <= most {
+            return;
+        }
+        let mut all: Vec<_> = std::mem::take(&mut self.differing).into_iter().collect();
+        all.sort_by_key(|(_, (out, with))| std::cmp::Reverse(out + with));
+        self.left_out += all.len() - most;
+        all.truncate(most);
+        self.differing = all.into_iter().collect();
+    }
 }
 
 /// One scenario that was timed.
@@ -80,6 +180,9 @@ pub struct Timed {
     /// Median over layouts of the higher of two runs' peak resident memory, KiB (without, with).
     #[serde(deserialize_with = "figures")]
     pub peak_kib: (f64, f64),
+    /// The same of the resident memory at the end.
+    #[serde(deserialize_with = "figures")]
+    pub final_kib: (f64, f64),
     /// Layouts dropped because something else disturbed the machine.
     pub dropped: usize,
     /// The raw samples.
@@ -97,6 +200,7 @@ impl Timed {
             judged: None,
             ns_per_op: zero,
             peak_kib: zero,
+            final_kib: zero,
             dropped: 0,
             blocks,
         }
@@ -138,13 +242,17 @@ impl Timed {
             (median(&|block| mean(block.out) / ops), median(&|block| mean(block.with) / ops));
         let peaks =
             (median(&|block| block.peak_kib.0 as f64), median(&|block| block.peak_kib.1 as f64));
-        (self.ns_per_op, self.peak_kib) = (times, peaks);
+        let finals =
+            (median(&|block| block.rss_kib.0 as f64), median(&|block| block.rss_kib.1 as f64));
+        (self.ns_per_op, self.peak_kib, self.final_kib) = (times, peaks, finals);
         self.dropped = self.blocks.len() - self.kept().count();
     }
 
-    /// By how many per cent the arm with the gate has the higher memory peak.
+    /// By how many per cent the second arm takes more resident memory: at its peak or at the end,
+    /// whichever is the greater; NaN without samples.
     pub fn more_memory(&self) -> f64 {
-        (self.peak_kib.1 / self.peak_kib.0.max(1.0) - 1.0) * 100.0
+        let more = |(out, with): (f64, f64)| (with - out) / out.max(1.0) * 100.0;
+        more(self.peak_kib).max(more(self.final_kib))
     }
 }
 
@@ -200,5 +308,45 @@ impl Machine {
             rustflags: std::env::var("RUSTFLAGS").ok(),
             started: since.map_or(0, |since| since.as_secs()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::canned;
+    use super::*;
+
+    #[test]
+    fn days_are_those_of_the_calendar() {
+        // By `date -u -d @SECONDS +%F`.
+        assert_eq!(day(0), "1970-01-01");
+        assert_eq!(day(951_782_400), "2000-02-29");
+        assert_eq!(day(1_798_761_599), "2026-12-31");
+        assert_eq!(day(4_107_542_400), "2100-03-01");
+    }
+
+    #[test]
+    fn the_scenario_that_decided_stands_for_the_whole() {
+        let go = canned::outcome("tiny-free-calls", &[0.0, 1.5, 3.0]);
+        assert_eq!(go.verdict, Verdict::Go);
+        assert_eq!(go.decider().unwrap().scenario.name, "scenario-2");
+        let no_go = canned::outcome("tiny-free-calls", &[3.0, -1.5]);
+        assert_eq!(no_go.verdict, Verdict::NoGo);
+        assert_eq!(no_go.headline().unwrap().scenario, "scenario-1");
+        assert!(no_go.headline().unwrap().effect.estimate < -1.0);
+        assert!(canned::outcome("tiny-free-calls", &[]).headline().is_none());
+    }
+
+    #[test]
+    fn memory_counts_at_its_peak_and_at_the_end() {
+        let mut timed = canned::timed(20, &[0.0]).remove(0);
+        timed.blocks.iter_mut().for_each(|block| {
+            (block.peak_kib, block.rss_kib) = ((1000, 1000), (500, 600));
+        });
+        timed.summarise();
+        assert!((timed.more_memory() - 20.0).abs() < 1e-9, "{}", timed.more_memory());
+        timed.blocks.iter_mut().for_each(|block| block.peak_kib = (1000, 1300));
+        timed.summarise();
+        assert!((timed.more_memory() - 30.0).abs() < 1e-9, "{}", timed.more_memory());
     }
 }

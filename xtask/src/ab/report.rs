@@ -65,7 +65,7 @@ fn table(outcome: &Outcome) -> Table {
         &format!("ns/op {out}"),
         &with,
         "added/op",
-        "peak memory",
+        "memory",
         "call",
     ]);
     for timed in &outcome.timed {
@@ -99,11 +99,12 @@ fn table(outcome: &Outcome) -> Table {
 }
 
 /// The text of a figure, or a dash where there was nothing to make it from.
-fn known(figure: f64, text: String) -> String {
+pub fn known(figure: f64, text: String) -> String {
     if figure.is_finite() { text } else { "-".to_owned() }
 }
 
-fn call(judged: &Judged) -> &'static str {
+/// The call on a scenario in a word.
+pub fn call(judged: &Judged) -> &'static str {
     match judged.call {
         Some(Call::Go) => "GO",
         Some(Call::NoGo) => "NO-GO",
@@ -117,12 +118,13 @@ pub fn interval(estimate: &Estimate, alpha: f64) -> String {
     format!("{} {:.1}%", limits(estimate), (1.0 - alpha) * 100.0)
 }
 
-fn limits(estimate: &Estimate) -> String {
+/// An estimate's interval.
+pub fn limits(estimate: &Estimate) -> String {
     format!("[{:+.2}, {:+.2}]", estimate.interval.low, estimate.interval.high)
 }
 
 /// A count per operation: short where it is small, and never a zero that is none.
-fn per_op(count: f64) -> String {
+pub fn per_op(count: f64) -> String {
     match count {
         0.0 => "0".to_owned(),
         count if count < 0.001 => format!("{count:.1e}"),
@@ -134,7 +136,7 @@ fn per_op(count: f64) -> String {
 }
 
 /// A name cut to `most` characters: generic ones fill screens.
-fn shortened(name: &str, most: usize) -> String {
+pub fn shortened(name: &str, most: usize) -> String {
     match name.char_indices().nth(most) {
         Some((end, _)) => format!("{}...", &name[..end]),
         None => name.to_owned(),

@@ -73,7 +73,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make {}", folder.display()))?;
     let seed = args.seed.unwrap_or_else(|| rand::random::<u64>() >> 16);
-    let deadline = Instant::now() + args.budget;
+    let deadline = Instant::now() + args.budget();
     let mut tries: Vec<Try> = Vec::new();
     'rounds: for round in 0.. {
         for scenario in &chosen {

@@ -26,6 +26,8 @@ pub struct Finished {
     pub timed: Vec<Timed>,
     /// What ended it.
     pub end: End,
+    /// What the measuring took of the budget.
+    pub spent: Duration,
     /// The share of the time that other programs took, where they were always there.
     pub company: Option<f64>,
 }
@@ -109,13 +111,12 @@ impl Trial<'_> {
         };
         let finished = follow(self.seed, self.removal, timed.clone(), next, watch);
         bar.finish_and_clear();
-        finished
+        Ok(Finished { spent: spent(), ..finished? })
     }
 }
 
 /// Judges layouts that were measured before, by the rules of today: the same looks at the same
 /// layouts with the same random numbers, so that the same rules give the same verdict.
-#[allow(dead_code, reason = "for `ab --rejudge`, which comes next")]
 pub fn replay(seed: u64, removal: bool, recorded: &[Timed], end: End) -> Result<Finished> {
     let layouts = recorded.iter().map(|timed| timed.blocks.len()).min().unwrap_or(0);
     let empty = recorded.iter().cloned().map(|timed| Timed { blocks: Vec::new(), ..timed });
@@ -206,7 +207,7 @@ fn follow(
     }
     timed.iter_mut().for_each(Timed::summarise);
     let verdict = verdict.expect("the last look gives a verdict");
-    Ok(Finished { verdict, timed, end, company })
+    Ok(Finished { verdict, timed, end, spent: Duration::ZERO, company })
 }
 
 /// Lets a block count that other programs disturbed.

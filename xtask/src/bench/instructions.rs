@@ -60,11 +60,7 @@ pub fn count(program: &Program, results: &mut Results) {
 }
 
 /// Instructions of one operation of a scenario on an allocator.
-pub fn per_operation(
-    program: &Program,
-    scenario: &Scenario,
-    allocator: &Allocator,
-) -> Result<f64> {
+pub fn per_operation(program: &Program, scenario: &Scenario, allocator: &Allocator) -> Result<f64> {
     // Rounded so that the warm-up, a tenth, doubles exactly too.
     let ops = (scenario.ops / PART).div_ceil(1000).max(1) * 1000;
     let ops = if scenario.ops < 10_000 { (scenario.ops / 4).div_ceil(10).max(1) * 10 } else { ops };

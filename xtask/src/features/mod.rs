@@ -85,6 +85,17 @@ pub fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(failed > 0)))
 }
 
+/// Writes features.md anew: a verdict was recorded.
+pub fn refresh() -> Result<()> {
+    let page = table::page(&Registry::read()?)?;
+    let path = table::path();
+    if std::fs::read_to_string(&path).unwrap_or_default() != page {
+        write::atomically(&path, &page)?;
+        term::step("Updated", path.display());
+    }
+    Ok(())
+}
+
 /// The features that together turn on every gate: the umbrellas, and what none of them covers.
 pub fn every_feature(registry: &Registry) -> Vec<String> {
     let mut features: Vec<String> = registry.umbrellas.keys().cloned().collect();
@@ -166,7 +177,7 @@ fn print_json(registry: &Registry, checks: &[Check]) -> Result<()> {
     for gate in registry.gates.values() {
         gates.push(serde_json::json!({
             "row": gate,
-            "recorded": table::Verdict::read(&gate.name)?,
+            "recorded": table::Recorded::read(&gate.name)?,
         }));
     }
     let all = serde_json::json!({

@@ -1,9 +1,11 @@
 //! `features.md`: the table of all gates, made from the registry and the recorded verdicts.
 
+use crate::ab::judge::{Estimate, Verdict};
+use crate::ab::outcome::Headline;
 use crate::shared::paths;
 use crate::shared::registry::{Gate, Kind, Registry};
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -12,33 +14,42 @@ pub const KINDS: [Kind; 5] =
     [Kind::Telemetry, Kind::Diagnostic, Kind::Layer, Kind::Policy, Kind::Hardening];
 
 /// The last verdict that `cargo xtask ab --record` wrote for a gate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Verdict {
-    /// GO, NEUTRAL, NO-GO, ...
-    pub verdict: String,
-    /// The day it was recorded, empty where the record does not say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// What was found.
+    pub verdict: Verdict,
+    /// The day it was measured.
     pub date: String,
+    /// The figure that stands for it; none where nothing had to be timed.
+    pub headline: Option<Headline>,
 }
 
-impl Verdict {
+impl Recorded {
     /// Reads `docs/results/<gate>.json`; `None` where there is no record.
-    pub fn read(gate: &str) -> Result<Option<Verdict>> {
+    pub fn read(gate: &str) -> Result<Option<Recorded>> {
         let path = paths::root().join(format!("docs/results/{gate}.json"));
         if !path.is_file() {
             return Ok(None);
         }
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("cannot read {}", path.display()))?;
-        Verdict::parse(&text).with_context(|| format!("in {}", path.display())).map(Some)
+        let told = || {
+            format!(
+                "{} is damaged; record it again with `cargo xtask ab {gate} --record`",
+                path.display()
+            )
+        };
+        serde_json::from_str(&text).with_context(told).map(Some)
     }
 
-    fn parse(text: &str) -> Result<Verdict> {
-        let record: serde_json::Value = serde_json::from_str(text)?;
-        let word = |name: &str| record[name].as_str().map(str::to_owned);
-        Ok(Verdict {
-            verdict: word("verdict").context("expected a member `verdict`, a string")?,
-            date: word("date").unwrap_or_default(),
-        })
+    /// As the table shows it: verdict, effect and its interval in per cent, day.
+    fn cell(&self) -> String {
+        let figure = self.headline.as_ref().map_or_else(String::new, |headline| {
+            let Estimate { estimate, interval } = headline.effect;
+            let (low, high) = (interval.low, interval.high);
+            format!(" {estimate:+.2} % [{low:+.2}, {high:+.2}] {},", headline.scenario)
+        });
+        format!("{}{figure} {}", self.verdict.name(), self.date)
     }
 }
 
@@ -69,8 +80,8 @@ pub fn page(registry: &Registry) -> Result<String> {
             if kind.removal() { "counts or records" } else { "does" }
         );
         for gate in gates {
-            let verdict = match Verdict::read(&gate.name)? {
-                Some(found) => format!("{} {}", found.verdict, found.date),
+            let verdict = match Recorded::read(&gate.name)? {
+                Some(found) => format!("[{}](docs/results/{}.md)", found.cell(), gate.name),
                 None => "not measured yet".to_owned(),
             };
             let reader = match gate.reader.as_str() {
@@ -86,7 +97,7 @@ pub fn page(registry: &Registry) -> Result<String> {
                 cell(&gate.phase),
                 cell(&gate.counts),
                 needs.join(", "),
-                cell(verdict.trim_end()),
+                cell(&verdict),
                 cell(&gate.old_verdict)
             );
         }
@@ -136,11 +147,14 @@ mod tests {
 
     #[test]
     fn a_record_is_read() {
-        let text =
-            r#"{"schema": 1, "verdict": "GO", "date": "2026-01-02", "interval": [0.6, 0.9]}"#;
-        let verdict = Verdict::parse(text).unwrap();
-        assert_eq!((verdict.verdict.as_str(), verdict.date.as_str()), ("GO", "2026-01-02"));
-        assert!(Verdict::parse("{}").is_err());
+        let text = r#"{"schema": 2, "verdict": "no-go", "date": "2026-01-02", "headline":
+            {"scenario": "json", "effect": {"estimate": -0.9, "interval": {"low": -1.2, "high": -0.61}}, "alpha": 0.02}}"#;
+        let recorded: Recorded = serde_json::from_str(text).unwrap();
+        assert_eq!(recorded.cell(), "NO-GO -0.90 % [-1.20, -0.61] json, 2026-01-02");
+        let same = r#"{"verdict": "neutral", "date": "2026-01-02", "headline": null}"#;
+        let recorded: Recorded = serde_json::from_str(same).unwrap();
+        assert_eq!(recorded.cell(), "NEUTRAL 2026-01-02");
+        assert!(serde_json::from_str::<Recorded>("{}").is_err());
     }
 
     #[test]
