@@ -11,6 +11,7 @@ mod audit;
 mod bench;
 mod ci;
 mod features;
+mod matrix;
 mod real;
 mod sanitize;
 mod shared;
@@ -39,6 +40,8 @@ enum Command {
     Asm(Box<asm::Args>),
     /// Place every atomic operation: telemetry behind a gate, or correctness with its reason
     Audit(audit::Args),
+    /// Which gates and pairs build, pass the tests, and what each costs in bytes and instructions
+    Matrix(Box<matrix::Args>),
     /// Write features.md, the table of all gates, or check that it is current
     Features(Box<features::Args>),
     /// Run every test
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(*args),
         Command::Asm(args) => asm::run(*args),
         Command::Audit(args) => audit::run(args),
+        Command::Matrix(args) => matrix::run(*args),
         Command::Features(args) => features::run(*args),
         Command::Test(args) => test::run(*args),
         Command::Real(args) => real::run(*args),

@@ -99,10 +99,7 @@ impl Image {
 pub fn listing(path: &Path, mappings: &[Mapping], images: &BTreeMap<String, Image>) -> String {
     let mut text = String::new();
     let mut formatter = IntelFormatter::new();
-    formatter.options_mut().set_space_after_operand_separator(true);
-    formatter.options_mut().set_hex_prefix("0x");
-    formatter.options_mut().set_hex_suffix("");
-    formatter.options_mut().set_branch_leading_zeros(false);
+    dress(&mut formatter);
     let mut last = None;
     for (at, &address) in path.addresses.iter().enumerate() {
         let found = mappings.iter().find(|map| (map.start..map.end).contains(&address));
@@ -129,6 +126,16 @@ pub fn listing(path: &Path, mappings: &[Mapping], images: &BTreeMap<String, Imag
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text
+}
+
+/// How all listings write instructions.
+pub fn dress(formatter: &mut IntelFormatter) {
+    let options = formatter.options_mut();
+    options.set_space_after_operand_separator(true);
+    options.set_hex_prefix("0x");
+    options.set_hex_suffix("");
+    options.set_branch_leading_zeros(false);
+    options.set_rip_relative_addresses(false);
 }
 
 fn note(instruction: &Instruction, image: &Image, at: u64, next: Option<u64>) -> String {

@@ -4,10 +4,13 @@
 //! executes between the entry of a function and its return is counted, listed from the file with
 //! its symbols, and compared with the golden counts.
 
+mod annotate;
+mod difference;
 mod gates;
 mod golden;
+pub mod library;
 mod listing;
-mod step;
+pub mod step;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,6 +34,7 @@ Examples:
   cargo xtask asm --check         fail if a fast path got longer than its golden count
   cargo xtask asm --bless         record the counts of today as golden
   cargo xtask asm --gates         prove that the default build holds nothing of any gate
+  cargo xtask asm --diff tiny-free-calls   what a gate adds, instruction by instruction
   cargo xtask asm --peers         count the peers' fast paths too
 
 The golden counts are in ci/golden-fast-path.json.")]
@@ -47,6 +51,9 @@ pub struct Args {
     /// Show that a gate that is off leaves no instruction behind
     #[arg(long)]
     gates: bool,
+    /// Show what a gate, or a union of gates, adds to the fast paths and to every other function
+    #[arg(long, value_name = "FEATURE", conflicts_with_all = ["check", "bless", "gates", "peers", "peer"])]
+    diff: Option<String>,
     /// Count all peers too
     #[arg(long)]
     peers: bool,
@@ -62,7 +69,7 @@ pub struct Args {
 }
 
 /// The size that the golden counts are about.
-const GOLDEN_SIZE: usize = 64;
+pub const GOLDEN_SIZE: usize = 64;
 
 /// What `architecture.md`'s budget for the preload library at 64 bytes allows: the most
 /// instructions, and neither calls nor locked instructions.
@@ -79,6 +86,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
     }
     if args.gates {
         return gates::run(args.json);
+    }
+    if let Some(feature) = &args.diff {
+        return difference::run(feature, args.json);
     }
     if (args.check || args.bless) && args.size != GOLDEN_SIZE {
         bail!("the golden counts are about blocks of {GOLDEN_SIZE} bytes, not {}", args.size);
@@ -186,9 +196,18 @@ fn means(watched: &Watched) -> serde_json::Value {
     functions.collect()
 }
 
-/// Watches the C names of an allocator.
-pub fn watch(allocator: &Allocator, size: usize) -> Result<Watched> {
-    let program = build("hakmem-step")?;
+/// Builds the program that is watched, and watches the C names of an allocator.
+fn watch(allocator: &Allocator, size: usize) -> Result<Watched> {
+    watch_in(&step_program()?, allocator, size)
+}
+
+/// Builds the program in which the C names of an allocator are watched.
+pub fn step_program() -> Result<PathBuf> {
+    build("hakmem-step")
+}
+
+/// Watches the C names of an allocator in that program.
+pub fn watch_in(program: &Path, allocator: &Allocator, size: usize) -> Result<Watched> {
     let mut run = Command::new(program);
     run.arg(size.to_string());
     preload(&mut run, allocator);

@@ -109,6 +109,8 @@ fn follow(child: &mut Child) -> Result<Watched> {
         matches!(waitpid(pid, None)?, WaitStatus::Stopped(_, Signal::SIGTRAP)),
         "the child did not stop at its start"
     );
+    // Ctrl-C may end us in the middle: what we watch must not stay behind, stopped.
+    ptrace::setoptions(pid, ptrace::Options::PTRACE_O_EXITKILL)?;
     go_on(pid)?;
     let mut line = String::new();
     let out = child.stdout.take().context("the child's output is a pipe")?;

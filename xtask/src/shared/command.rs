@@ -61,3 +61,33 @@ pub fn tail(bytes: &[u8], lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")
 }
+
+/// The compiler's or cargo's first error in what it said, with its place where it names one; the
+/// last line where nothing looks like an error.
+pub fn first_error(said: &str) -> String {
+    let mut lines = said.lines().skip_while(|line| !line.starts_with("error"));
+    let Some(first) = lines.next() else {
+        return said.trim_end().lines().last().unwrap_or("it said nothing").trim().to_owned();
+    };
+    // The place follows within the same message, which an empty line ends.
+    let place = lines
+        .take_while(|line| !line.is_empty())
+        .find_map(|line| line.trim_start().strip_prefix("--> "));
+    place.map_or_else(|| first.to_owned(), |place| format!("{first} ({place})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_error;
+
+    #[test]
+    fn the_first_error_is_told_with_its_place() {
+        let said = "   Compiling a v0.1.0\nwarning: unused\n --> src/b.rs:1:1\n\nerror[E0308]: mismatched types\n \
+                    --> src/lib.rs:2:5\n  |\n\nerror: could not compile `a`\n";
+        assert_eq!(first_error(said), "error[E0308]: mismatched types (src/lib.rs:2:5)");
+        let said = "error: no matching package\n\nerror: other\n  --> a:1";
+        assert_eq!(first_error(said), "error: no matching package");
+        assert_eq!(first_error("one\n two \n\n"), "two");
+        assert_eq!(first_error(""), "it said nothing");
+    }
+}

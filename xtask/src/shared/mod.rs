@@ -1,6 +1,7 @@
 //! What the commands share: where things are, running programs, the terminal, the registry.
 
 pub mod command;
+pub mod conflicts;
 pub mod document;
 pub mod page;
 pub mod paths;

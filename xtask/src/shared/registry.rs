@@ -75,10 +75,12 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// The names that the row lists under `key`; none where it has no such list.
+    /// The names that the row lists under `key`; none where it has no such list. A reason that
+    /// follows a name after a colon is left out.
     pub fn listed(&self, key: &str) -> Vec<String> {
         let listed = self.more.get(key).and_then(|value| value.as_array());
-        listed.into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
+        let entries = listed.into_iter().flatten().filter_map(|entry| entry.as_str());
+        entries.map(|entry| entry.split(':').next().unwrap_or(entry).trim().to_owned()).collect()
     }
 }
 
@@ -179,8 +181,15 @@ pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+
+    /// A registry of these rows, each with a feature that turns on nothing else.
+    pub fn canned(rows: serde_json::Value) -> Registry {
+        let names = rows.as_object().expect("rows by name").keys();
+        let features = names.map(|name| (name.clone(), Vec::new())).collect();
+        Registry::from_parts(&features, &rows).expect("rows of the registry's form")
+    }
 
     fn sample() -> Registry {
         let features = BTreeMap::from([

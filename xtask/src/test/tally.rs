@@ -3,11 +3,11 @@
 //! The closing line, `N passed, N failed` with `, N skipped` where something was, is plain text on
 //! standard output in every command that runs tests, so that a script or a person finds it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::ops::AddAssign;
 
 /// Counts of tests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// Ran and held.
     pub passed: u64,

@@ -1,0 +1,254 @@
+//! One configuration tried: built, run one instruction at a time, counted by valgrind, tested.
+//!
+//! The library is built in the release profile, as users get it. The tests run with overflow and
+//! debug assertions, as `cargo test` does, the heap lightly optimised so that they take seconds.
+
+use super::plan::Configuration;
+use super::results::{Fault, Figures, Row, Stage};
+use crate::asm::library::{self, Builder, DATA, Library, Refused};
+use crate::asm::{GOLDEN_SIZE, step, step_program, watch_in};
+use crate::bench::process::{Program, Scenario};
+use crate::shared::registry::PACKAGE;
+use crate::shared::{command, paths, write};
+use crate::test::process;
+use crate::test::tally::Tally;
+use anyhow::{Context, Result};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// The scenario whose instructions are counted.
+pub const SCENARIO: &str = "random-mixed-400";
+
+/// The tests that stand for all: the unit tests, the heap against its model, the exactness of the
+/// counters. `cargo xtask test` runs the rest.
+const SUITE: [&str; 5] = ["--lib", "--test", "model", "--test", "gates"];
+
+/// What a test build changes of the usual profile. The heap is optimised, what it is tested with
+/// is not.
+const PROFILE: [&str; 3] = [
+    "profile.dev.package.hakmem-alloc.opt-level=1",
+    "profile.dev.debug=false",
+    "profile.dev.incremental=false",
+];
+
+/// Longest time the tests of one configuration may take, their build included.
+const LIMIT: Duration = Duration::from_secs(5 * 60);
+
+/// What is needed for every configuration.
+pub struct Lab {
+    builder: Builder,
+    program: Program,
+    step: PathBuf,
+    /// The counted scenario; none without valgrind.
+    counted: Option<Scenario>,
+    tests: bool,
+    folder: PathBuf,
+}
+
+impl Lab {
+    /// Builds what the configurations share. Everything lies below `target/matrix`.
+    pub fn prepare(tests: bool) -> Result<Lab> {
+        let folder = folder();
+        let program = Program::build()?;
+        let counted = match paths::which("valgrind") {
+            Some(_) => {
+                let mut scenarios = program.scenarios()?.into_iter();
+                let found = scenarios.find(|scenario| scenario.name == SCENARIO);
+                Some(found.with_context(|| format!("there is no scenario `{SCENARIO}`"))?)
+            }
+            None => None,
+        };
+        let builder = Builder::new(paths::root(), folder.join("library"));
+        Ok(Lab { builder, program, step: step_program()?, counted, tests, folder })
+    }
+
+    /// Evidence that no row will have.
+    pub fn missing(&self) -> Vec<String> {
+        let valgrind =
+            "instructions per operation: valgrind is missing; `apt-get install valgrind`";
+        if self.counted.is_none() { vec![valgrind.to_owned()] } else { Vec::new() }
+    }
+
+    /// Tries a configuration, telling each stage. An error is one of this command, not of the
+    /// configuration: those are in the row.
+    pub fn measure(&self, configuration: &Configuration, stage: impl Fn(&str)) -> Result<Row> {
+        let started = Instant::now();
+        let mut row = Row {
+            configuration: configuration.clone(),
+            figures: None,
+            tests: None,
+            faults: Vec::new(),
+            seconds: 0.0,
+        };
+        if configuration.refused.is_some() {
+            return Ok(row);
+        }
+        stage("building");
+        match self.builder.build(&configuration.features) {
+            Ok(library) => {
+                stage("counting");
+                match self.figures(&library) {
+                    Ok(figures) => row.figures = Some(figures),
+                    Err(error) => row.faults.push(self.crash(configuration, &error)),
+                }
+            }
+            Err(error) => match error.downcast::<Refused>() {
+                Ok(refused) => row.faults.push(Fault {
+                    stage: if refused.heap { Stage::Heap } else { Stage::Library },
+                    what: refused.first,
+                    command: refused.command,
+                }),
+                Err(error) => return Err(error),
+            },
+        }
+        // A heap that does not compile has no tests to fail.
+        if self.tests && !row.faults.iter().any(|fault| fault.stage == Stage::Heap) {
+            stage("testing");
+            self.test(&mut row)?;
+        }
+        row.seconds = started.elapsed().as_secs_f64();
+        Ok(row)
+    }
+
+    fn figures(&self, library: &Library) -> Result<Figures> {
+        let sections = library.sections()?;
+        let allocator = library.allocator();
+        let watched = watch_in(&self.step, &allocator, GOLDEN_SIZE)?;
+        let function = |name: &str| -> Result<&step::Function> {
+            let found = watched.functions.iter().find(|function| function.name == name);
+            found.with_context(|| format!("{name} was not seen"))
+        };
+        let (malloc, free) = (function("malloc")?, function("free")?);
+        let per_operation = self.counted.as_ref().map(|scenario| {
+            crate::bench::instructions::per_operation(&self.program, scenario, &allocator)
+        });
+        Ok(Figures {
+            text: library::size(&sections, &[".text"]),
+            fast_paths: library.fast_paths()?.values().sum(),
+            data: library::size(&sections, &DATA),
+            malloc: malloc.median(),
+            free: free.median(),
+            locked: malloc.path.locked + free.path.locked,
+            per_operation: per_operation.transpose()?,
+        })
+    }
+
+    /// A program that did not run to its end on the library.
+    fn crash(&self, configuration: &Configuration, error: &anyhow::Error) -> Fault {
+        let features: Vec<String> =
+            configuration.features.iter().map(|name| format!("hakmem/{name}")).collect();
+        let mut build = command::cargo();
+        build.args(["build", "--release", "--package", "hakmem-preload"]);
+        if !features.is_empty() {
+            build.args(["--features", &features.join(",")]);
+        }
+        let program = self.program.path().display();
+        Fault {
+            stage: Stage::Run,
+            what: first_line(&format!("{error:#}")),
+            command: format!(
+                "{} && LD_PRELOAD={} {program} --scenario {SCENARIO}",
+                command::show(&build),
+                paths::target().join("release/libhakmem_preload.so").display()
+            ),
+        }
+    }
+
+    fn test(&self, row: &mut Row) -> Result<()> {
+        let features = &row.configuration.features;
+        let shown = command::show(&suite(features));
+        let mut cargo = suite(features);
+        for setting in PROFILE {
+            cargo.args(["--config", setting]);
+        }
+        cargo.arg("--target-dir").arg(self.folder.join("tests"));
+        let (mut tally, mut failed, mut log) = (Tally::default(), Vec::new(), String::new());
+        let ended = process::stream(cargo, LIMIT, |line| {
+            log.push_str(line);
+            log.push('\n');
+            if let Some(counts) = Tally::from_cargo(line) {
+                tally += counts;
+            }
+            if let Some(test) =
+                line.strip_prefix("test ").and_then(|line| line.strip_suffix(" ... FAILED"))
+            {
+                failed.push(test.to_owned());
+            }
+        })?;
+        if !ended.success() {
+            let what = if !failed.is_empty() {
+                format!("failed: {}", failed.join(", "))
+            } else if log.lines().any(|line| line.starts_with("error")) {
+                command::first_error(&log)
+            } else {
+                ended.words()
+            };
+            if tally.failed == 0 {
+                // A build that failed, a test that took its process down, or the time that was up.
+                tally += Tally::FAILED;
+            }
+            let path = self.folder.join("logs").join(format!("{}.log", file_name(row)));
+            write::atomically(&path, &log)?;
+            row.faults.push(Fault {
+                stage: Stage::Tests,
+                what: format!("{what}; all of the output: {}", path.display()),
+                command: shown,
+            });
+        }
+        row.tests = Some(tally);
+        Ok(())
+    }
+}
+
+/// Where the matrix builds and keeps what it finds.
+pub fn folder() -> PathBuf {
+    paths::target().join("matrix")
+}
+
+/// The tests of a configuration, as one would type them.
+pub fn suite(features: &[String]) -> Command {
+    let mut cargo = command::cargo();
+    cargo.args(["test", "--package", PACKAGE]).args(SUITE).arg("--no-fail-fast");
+    if !features.is_empty() {
+        cargo.args(["--features", &features.join(",")]);
+    }
+    cargo
+}
+
+/// A file name for a row.
+fn file_name(row: &Row) -> String {
+    row.configuration.name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "-")
+}
+
+/// The heap's own complaint where there is one, else the first line.
+fn first_line(text: &str) -> String {
+    let complaint = text.lines().find(|line| line.starts_with("hakmem:"));
+    complaint.or_else(|| text.lines().next()).unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_suite_is_a_command_that_one_can_type() {
+        let shown = command::show(&suite(&["a".into(), "b".into()]));
+        let words = "test --package hakmem-alloc --lib --test model --test gates --no-fail-fast --features a,b";
+        assert!(shown.ends_with(words), "{shown}");
+        assert!(!command::show(&suite(&[])).contains("--features"));
+        for test in ["model", "gates"] {
+            let tests = paths::root().join("tests");
+            let folder = tests.join(test).join("main.rs");
+            assert!(folder.is_file() || tests.join(test).with_extension("rs").is_file(), "{test}");
+        }
+    }
+
+    #[test]
+    fn a_crash_is_told_by_its_own_words() {
+        let text = "`valgrind x` failed (signal: 6):\n";
+        assert_eq!(first_line(text), "`valgrind x` failed (signal: 6):");
+        let text = "`valgrind x` failed (signal: 6):\n==1== Cachegrind\nhakmem: double free\n";
+        assert_eq!(first_line(text), "hakmem: double free");
+    }
+}
