@@ -99,6 +99,7 @@ impl Reader<'_> {
 
     fn constant(&mut self, name: &syn::Ident, ty: &syn::Type, value: &syn::Expr) {
         let line = name.span().start().line;
+        let written = ty.clone();
         let ty = self.ty(ty);
         let atomic = self.declare(&ty, name.to_string(), line);
         let body = self.index.add(Body {
@@ -106,7 +107,7 @@ impl Reader<'_> {
             initialiser: true,
             ..self.body(name.to_string(), line)
         });
-        let entry = Static { file: self.file, ty, atomic, body };
+        let entry = Static { file: self.file, written, ty, atomic, body };
         self.index.statics.entry(name.to_string()).or_default().push(entry);
     }
 
@@ -339,7 +340,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
                 field.ident.as_ref().map_or(item.ident.span(), syn::Ident::span).start().line;
             let ty = self.ty(&field.ty);
             let atomic = self.declare(&ty, format!("{owner}.{name}"), line);
-            let entry = Field { file: self.file, ty, atomic };
+            let entry = Field { file: self.file, written: field.ty.clone(), ty, atomic };
             self.index.fields.entry((owner.clone(), name)).or_default().push(entry);
         }
         visit::visit_item_struct(self, item);

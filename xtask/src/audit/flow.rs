@@ -1,6 +1,7 @@
 //! Where the values of counters go. What a decision reads is correctness; a telemetry counter's value
 //! may leave the telemetry module through the readers only, and telemetry acts on nothing.
 
+use super::feed;
 use super::index::Index;
 use super::site::{Fault, Found};
 use std::collections::HashSet;
@@ -26,6 +27,7 @@ pub fn faults(index: &Index, found: &[Found]) -> Vec<Fault> {
             if let Some(source) = source
                 && !READERS.contains(&folder)
                 && call.used
+                && !feed::only_goes_back(index, found, at, call)
             {
                 let text = format!(
                     "`{}` in {} reads a telemetry counter through `{}`: what a decision reads is correctness; keep a \

@@ -4,6 +4,7 @@
 //! reference to one. Test items are left out.
 
 use super::declare::{NameReader, Reader};
+use super::gates;
 use super::infer::Scope;
 use super::macros;
 use super::tree::{File, only_in_tests};
@@ -22,11 +23,14 @@ pub struct Atomic {
     pub line: usize,
     /// Whether it lies in the telemetry module.
     pub telemetry: bool,
+    /// Whether a gate decides if there is storage for it.
+    pub behind_a_gate: bool,
 }
 
 /// A static or constant.
 pub struct Static {
     pub file: usize,
+    pub written: syn::Type,
     pub ty: Ty,
     pub atomic: Option<usize>,
     /// The body that its initialiser is walked as.
@@ -36,6 +40,7 @@ pub struct Static {
 /// A field of a structure.
 pub struct Field {
     pub file: usize,
+    pub written: syn::Type,
     pub ty: Ty,
     pub atomic: Option<usize>,
 }
@@ -143,6 +148,7 @@ impl Index {
         for _ in 0..2 {
             index.see_through();
         }
+        gates::mark_storage(&mut index);
         index
     }
 
@@ -158,7 +164,7 @@ impl Index {
     /// Adds an atomic's declaration.
     pub fn declare(&mut self, name: String, file: usize, line: usize, module: &[String]) -> usize {
         let telemetry = module.iter().any(|part| part == "telemetry");
-        self.atomics.push(Atomic { name, file, line, telemetry });
+        self.atomics.push(Atomic { name, file, line, telemetry, behind_a_gate: false });
         self.atomics.len() - 1
     }
 

@@ -2,11 +2,14 @@
 //! correctness with its reason. Nothing stays unknown.
 //!
 //! [`tree`] parses, [`index`] lists what [`declare`] reads, [`walk`] and [`operation`] find the
-//! operations with the help of [`infer`] and [`macros`], [`paths`] tells hot from cold, [`flow`] follows the counters' values, and
-//! [`reason`] reads the arguments. `docs/audit.md` has the rules.
+//! operations with the help of [`infer`] and [`macros`], [`gates`] knows what is behind one,
+//! [`paths`] tells hot from cold, [`flow`] and [`feed`] follow the counters' values, and [`reason`]
+//! reads the arguments. `docs/audit.md` has the rules.
 
 mod declare;
+mod feed;
 mod flow;
+mod gates;
 mod index;
 mod infer;
 mod macros;
@@ -182,7 +185,7 @@ impl Audit<'_> {
             fault(format!("unknown: {called}: {why}"));
             Class::Unknown
         } else if telemetry && body.module.iter().any(|part| part == "telemetry") {
-            if site.gated {
+            if site.gated || atomic.is_some_and(|it| it.behind_a_gate) {
                 Class::Telemetry
             } else {
                 fault(format!(

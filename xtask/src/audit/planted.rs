@@ -148,6 +148,36 @@ fn a_counter_that_a_decision_reads() {
 }
 
 #[test]
+fn what_only_goes_back_to_telemetry_decides_nothing() {
+    let start = "impl Tally {\n    pub(crate) fn start(&self) -> u64 {\n        if Hits::ON { self.hits.load(Ordering::Relaxed) } else { 0 }\n    }\n    pub(crate) fn stop(&self, _: u64) {}\n}\n";
+    let with = |text: &str| {
+        changed(|path, content| match path {
+            "telemetry/tally.rs" => format!("{content}{start}"),
+            "policy.rs" => format!("{content}{text}"),
+            _ => content.to_owned(),
+        })
+    };
+    let there_and_back = "fn f(heap: &Heap) {\n    let started = heap.tally.start();\n    g(heap, started);\n}\nfn g(heap: &Heap, started: u64) {\n    heap.tally.stop(started);\n}\n";
+    assert!(with(there_and_back).problems.is_empty());
+    for decides in [
+        "    if started > 3 { tick(heap) }\n",
+        "    let more = started + 1;\n",
+        "    dbg!(started);\n",
+    ] {
+        let report = with(
+            &there_and_back
+                .replace("    heap.tally.stop", &format!("{decides}    heap.tally.stop")),
+        );
+        assert_eq!(report.problems.len(), 1, "{decides}: {:#?}", report.problems);
+        assert!(
+            report.problems[0]
+                .text
+                .contains("`f` in policy reads a telemetry counter through `start`")
+        );
+    }
+}
+
+#[test]
 fn telemetry_that_acts() {
     let text = "fn act(tally: &Tally) {\n    if Hits::ON && tally.hits.load(Ordering::Relaxed) > 9 {\n        crate::policy::purge();\n    }\n}\n";
     let before = "src/telemetry/tally.rs";
@@ -173,6 +203,14 @@ fn a_counter_outside_of_its_gate() {
     found("telemetry/tally.rs", text, 3, "outside of `if GATE::ON`");
     let text = "impl Tally {\n    fn early(&self) {\n        if !Hits::ON {\n            return;\n        }\n        self.hits.fetch_add(1, Ordering::Relaxed);\n    }\n}\n";
     assert!(audited("telemetry/tally.rs", text).problems.is_empty());
+    // A constant made of gates stands for them, and storage that a gate decides is behind it.
+    let text = "const EITHER: bool = Hits::ON || Hits::ON;\nimpl Tally {\n    fn either(&self) {\n        if EITHER {\n            self.hits.fetch_add(1, Ordering::Relaxed);\n        }\n    }\n}\n";
+    assert!(audited("telemetry/tally.rs", text).problems.is_empty());
+    let text = "const LEN: usize = if Hits::ON { 4 } else { 0 };\nstruct Entry { what: AtomicU64 }\nstatic LOG: [Entry; LEN] = [const { Entry { what: AtomicU64::new(0) } }; LEN];\n\
+                fn log(at: usize) {\n    if let Some(entry) = LOG.get(at) {\n        entry.what.store(1, Ordering::Relaxed);\n    }\n}\n";
+    assert!(audited("telemetry/tally.rs", text).problems.is_empty());
+    let text = text.replace("if Hits::ON { 4 } else { 0 }", "4");
+    found("telemetry/tally.rs", &text, 6, "outside of `if GATE::ON`");
     // The gate in a condition that holds without it is no gate.
     let text = "impl Tally {\n    fn either(&self, it: bool) {\n        if Hits::ON || it {\n            self.hits.fetch_add(1, Ordering::Relaxed);\n        }\n    }\n}\n";
     found("telemetry/tally.rs", text, 4, "outside of `if GATE::ON`");

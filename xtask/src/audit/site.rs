@@ -130,6 +130,8 @@ pub struct Call {
     pub targets: Vec<usize>,
     /// Its line.
     pub line: usize,
+    /// Where the name of what is called stands.
+    pub at: (usize, usize),
     /// Whether what it returns is used.
     pub used: bool,
 }

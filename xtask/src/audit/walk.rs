@@ -5,6 +5,7 @@
 //! be traced to a declaration is kept as unknown. As a second net, every name of a memory ordering
 //! must stand inside an operation that was found: an operation that no rule sees still needs one.
 
+use super::gates;
 use super::index::{Body, Index};
 use super::infer::{Scope, Value};
 use super::macros;
@@ -70,30 +71,8 @@ pub fn ordering(expr: &syn::Expr) -> Option<&syn::PathSegment> {
     ORDERINGS.iter().any(|name| last.ident == name).then_some(last)
 }
 
-/// Whether a condition holds only where a gate is on.
-fn asks_a_gate(condition: &syn::Expr) -> bool {
-    match condition {
-        syn::Expr::Paren(it) => asks_a_gate(&it.expr),
-        syn::Expr::Group(it) => asks_a_gate(&it.expr),
-        syn::Expr::Binary(it) if matches!(it.op, syn::BinOp::And(_)) => {
-            asks_a_gate(&it.left) || asks_a_gate(&it.right)
-        }
-        syn::Expr::Const(it) => {
-            matches!(it.block.stmts.last(), Some(syn::Stmt::Expr(expr, None)) if asks_a_gate(expr))
-        }
-        syn::Expr::Path(it) => {
-            it.path.segments.len() > 1
-                && it.path.segments.last().is_some_and(|last| last.ident == "ON")
-        }
-        syn::Expr::Macro(it) => {
-            it.mac.path.is_ident("cfg") && it.mac.tokens.to_string().starts_with("feature")
-        }
-        _ => false,
-    }
-}
-
 /// Whether this is `if !GATE::ON { return; }` or its like.
-fn leaves_without_a_gate(statement: &syn::Stmt) -> bool {
+fn leaves_without_a_gate(index: &Index, file: usize, statement: &syn::Stmt) -> bool {
     let syn::Stmt::Expr(syn::Expr::If(it), _) = statement else { return false };
     let syn::Expr::Unary(condition) = &*it.cond else { return false };
     let leaves = matches!(
@@ -103,7 +82,7 @@ fn leaves_without_a_gate(statement: &syn::Stmt) -> bool {
             _
         ))
     );
-    matches!(condition.op, syn::UnOp::Not(_)) && asks_a_gate(&condition.expr) && leaves
+    matches!(condition.op, syn::UnOp::Not(_)) && gates::asks(index, file, &condition.expr) && leaves
 }
 
 impl Walker<'_> {
@@ -147,9 +126,11 @@ impl Walker<'_> {
         names
     }
 
-    pub fn call(&mut self, targets: Vec<usize>, at: (usize, usize), line: usize) {
+    /// Notes a call: where the whole of it begins, and where the name of what is called stands.
+    pub fn call(&mut self, targets: Vec<usize>, begins: (usize, usize), at: (usize, usize)) {
         if !targets.is_empty() {
-            self.found.calls.push(Call { targets, line, used: self.unused != Some(at) });
+            let used = self.unused != Some(begins);
+            self.found.calls.push(Call { targets, line: at.0, at, used });
         }
     }
 
@@ -201,7 +182,7 @@ impl<'ast> Visit<'ast> for Walker<'_> {
         let outer = (self.scope.locals.clone(), self.gates, self.statement);
         for statement in &block.stmts {
             self.visit_stmt(statement);
-            self.gates += usize::from(leaves_without_a_gate(statement));
+            self.gates += usize::from(leaves_without_a_gate(self.index, self.the.file, statement));
         }
         (self.scope.locals, self.gates, self.statement) = outer;
     }
@@ -238,7 +219,7 @@ impl<'ast> Visit<'ast> for Walker<'_> {
 
     fn visit_expr_if(&mut self, it: &'ast syn::ExprIf) {
         let outer = self.scope.locals.clone();
-        let gate = usize::from(asks_a_gate(&it.cond));
+        let gate = usize::from(gates::asks(self.index, self.the.file, &it.cond));
         // What follows the gate's name in the condition is behind it, too.
         self.gates += gate;
         self.visit_expr(&it.cond);
@@ -312,7 +293,7 @@ impl<'ast> Visit<'ast> for Walker<'_> {
     }
 
     fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {
-        let (at, line) = (place(call), call.method.span().start().line);
+        let at = place(call);
         let name = call.method.to_string();
         if !self.operation(call) {
             let value = self.scope.infer(&call.receiver);
@@ -321,7 +302,7 @@ impl<'ast> Visit<'ast> for Walker<'_> {
                 None if value.ty == Ty::Unknown => self.index.methods_like(&name, call.args.len()),
                 None => Vec::new(),
             };
-            self.call(targets, at, line);
+            self.call(targets, at, place(&call.method));
         }
         // Its receiver begins where the call does, but its value is used.
         self.unused = self.unused.filter(|unused| *unused != at);
@@ -331,7 +312,7 @@ impl<'ast> Visit<'ast> for Walker<'_> {
     }
 
     fn visit_expr_call(&mut self, call: &'ast syn::ExprCall) {
-        let (at, line) = (place(call), place(call).0);
+        let at = place(call);
         if let syn::Expr::Path(callee) = &*call.func {
             let local = callee
                 .path
@@ -342,7 +323,8 @@ impl<'ast> Visit<'ast> for Walker<'_> {
                 let targets =
                     self.index.find_functions(self.the.file, &callee.path, self.the.me.as_ref());
                 taken = self.scope.taken_by(&targets);
-                self.call(targets, at, line);
+                let name = callee.path.segments.last().map_or(at, |last| place(&last.ident));
+                self.call(targets, at, name);
             }
             self.unused = self.unused.filter(|unused| *unused != at);
             self.closure_arguments(&call.args, &taken);
@@ -389,11 +371,11 @@ impl<'ast> Visit<'ast> for Walker<'_> {
         if let Some(found) = self.index.find_static(self.the.file, &it.path) {
             let (ty, atomic, body) = (found.ty.clone(), found.atomic, found.body);
             self.touch(&Value { ty, atomic }, line);
-            self.call(vec![body], (0, 0), line);
+            self.call(vec![body], (0, 0), place(&last.ident));
             return;
         }
         let targets = self.index.find_functions(self.the.file, &it.path, self.the.me.as_ref());
-        self.call(targets, (0, 0), line);
+        self.call(targets, (0, 0), place(&last.ident));
     }
 
     fn visit_macro(&mut self, it: &'ast syn::Macro) {
