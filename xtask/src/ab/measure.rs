@@ -24,12 +24,24 @@ pub const SLOWDOWN_PERMILLE: u64 = 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Out,
-    With,
+    /// The arm with the gate; the self-test asks several questions at once, and counts them here.
+    With(usize),
     Control,
     Slow,
 }
 
-const ROLES: [Role; 4] = [Role::Out, Role::With, Role::Control, Role::Slow];
+impl Role {
+    fn letter(self) -> char {
+        match self {
+            Role::Out => 'o',
+            // The second and later ones of a self-test: 1, 2, ...
+            Role::With(0) => 'w',
+            Role::With(at) => char::from_digit(at as u32, 10).unwrap_or('x'),
+            Role::Control => 'c',
+            Role::Slow => 's',
+        }
+    }
+}
 
 /// One scenario in one layout: the raw samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,7 +52,8 @@ pub struct Block {
     pub seed: u32,
     /// The seed of the control's.
     pub control_seed: u32,
-    /// The order of the eight processes: o(ut), w(ith), c(ontrol), s(low).
+    /// The order of the processes: o(ut), w(ith), c(ontrol), s(low); in a self-test also 1, 2, ...
+    /// for the arm with the gate under its further questions.
     pub order: String,
     /// Bytes of environment.
     pub padding: usize,
@@ -127,12 +140,23 @@ pub struct Bench<'a> {
     pub folder: &'a Path,
     /// The share of a block's time that others may take before it is dropped.
     pub disturbance: f64,
-    /// More work for the arm with the gate, in thousandths: 0 but in the self-test.
-    pub injected_permille: u64,
+    /// More work for the arm with the gate, in thousandths, a question each: a single 0 but in the
+    /// self-test.
+    pub injected: &'a [u64],
+    /// True if both arms are the same code, which one seed would make the same program: the second
+    /// then gets a layout of its own, as arms with different code have.
+    pub same_code: bool,
+}
+
+/// The second arm's seed where both are the same code.
+fn other_seed(seed: u32) -> u32 {
+    (seed ^ 0x5555_5555).clamp(1, u32::MAX - 1)
 }
 
 impl Bench<'_> {
-    /// Measures one layout: a block for each scenario. Stops between blocks after Ctrl-C.
+    /// Measures one layout: for each scenario a block for each question. The questions of one
+    /// scenario share their processes but those of the arm with the gate. Stops between scenarios
+    /// after Ctrl-C.
     pub fn layout(&self, layout: usize, rng: &mut impl Rng) -> Result<Vec<Block>> {
         let (seed, control_seed) =
             (rng.random_range(1..u32::MAX - 1), rng.random_range(1..u32::MAX - 1));
@@ -142,17 +166,18 @@ impl Bench<'_> {
             if process::interrupted() {
                 break;
             }
-            blocks.push(self.block(scenario, &linked, (layout, seed, control_seed), rng)?);
+            blocks.extend(self.blocks(scenario, &linked, (layout, seed, control_seed), rng)?);
         }
         Ok(blocks)
     }
 
     fn link(&self, seed: u32, control_seed: u32) -> Result<Linked> {
         let (out, with) = self.arms;
+        let with_seed = if self.same_code { other_seed(seed) } else { seed };
         // Side by side: nothing is being measured now.
         std::thread::scope(|scope| {
             let pair = scope.spawn(|| {
-                Ok((out.link(self.folder, "o", seed)?, with.link(self.folder, "w", seed)?))
+                Ok((out.link(self.folder, "o", seed)?, with.link(self.folder, "w", with_seed)?))
             });
             let control = out.link(self.folder, "c", control_seed);
             let pair: Result<_> = pair.join().expect("linking does not panic");
@@ -161,19 +186,19 @@ impl Bench<'_> {
         })
     }
 
-    fn block(
+    fn blocks(
         &self,
         scenario: &Fitted,
         linked: &Linked,
         ids: (usize, u32, u32),
         rng: &mut impl Rng,
-    ) -> Result<Block> {
+    ) -> Result<Vec<Block>> {
         let processor = (!scenario.threaded).then_some(self.processor);
         let conditions = Conditions { processor, padding: rng.random_range(0..4096) };
         let what = |role: Role, ops: u64| {
             let (program, slowdown) = match role {
                 Role::Out => (&linked.out, 0),
-                Role::With => (&linked.with, self.injected_permille),
+                Role::With(at) => (&linked.with, self.injected[at]),
                 Role::Control => (&linked.control, 0),
                 Role::Slow => (&linked.control, SLOWDOWN_PERMILLE),
             };
@@ -183,12 +208,13 @@ impl Bench<'_> {
             let (program, arguments) = what(role, ops);
             process::run(program, &arguments, conditions)
         };
-        for role in [Role::Out, Role::With, Role::Control] {
+        for role in [Role::Out, Role::With(0), Role::Control] {
             run(role, (scenario.ops / 8).max(1))?;
         }
-        let mut order = ROLES;
+        let mut order = vec![Role::Out, Role::Control, Role::Slow];
+        order.extend((0..self.injected.len()).map(Role::With));
         order.shuffle(rng);
-        let order: Vec<Role> = order.into_iter().chain(order.into_iter().rev()).collect();
+        let order: Vec<Role> = order.iter().chain(order.iter().rev()).copied().collect();
         let (before, started) = (process::spent(processor), Instant::now());
         let runs = order
             .iter()
@@ -214,7 +240,7 @@ impl Bench<'_> {
         let cpu = |role: Role| pair(role, &|printed| printed.cpu_ns);
         let both = |value: fn(&process::Printed) -> u64| {
             let most = |role| of(role).map(value).max().unwrap_or(0);
-            (most(Role::Out), most(Role::With))
+            (most(Role::Out), most(Role::With(0)))
         };
         let sum = |value: fn(&process::Printed) -> u64| {
             runs.iter().map(|(_, ran)| value(&ran.printed) as f64).sum::<f64>()
@@ -226,28 +252,33 @@ impl Bench<'_> {
         } else {
             1.0 - sum(|p| p.cpu_ns) / sum(|p| p.ns).max(1.0)
         };
-        Ok(Block {
-            layout: ids.0,
-            seed: ids.1,
-            control_seed: ids.2,
-            order: order.iter().map(|role| ["o", "w", "c", "s"][*role as usize]).collect(),
-            padding: conditions.padding,
-            out: times(Role::Out)?,
-            with: times(Role::With)?,
-            control: times(Role::Control)?,
-            slow: times(Role::Slow)?,
-            cpu: match scenario.threaded {
-                true => Some((cpu(Role::Out)?, cpu(Role::With)?)),
-                false => None,
-            },
-            peak_kib: both(|printed| printed.peak_kib),
-            rss_kib: both(|printed| printed.rss_kib),
-            stolen_ms,
-            preempted: runs.iter().map(|(_, ran)| ran.preempted).sum(),
-            off_processor,
-            load: process::load(),
-            dropped: disturbance(stolen_ms as f64 / all_ms, off_processor, self.disturbance),
-        })
+        let load = process::load();
+        let block = |question: usize| -> Result<Block> {
+            let with = Role::With(question);
+            Ok(Block {
+                layout: ids.0,
+                seed: ids.1,
+                control_seed: ids.2,
+                order: order.iter().map(|role| role.letter()).collect(),
+                padding: conditions.padding,
+                out: times(Role::Out)?,
+                with: times(with)?,
+                control: times(Role::Control)?,
+                slow: times(Role::Slow)?,
+                cpu: match scenario.threaded {
+                    true => Some((cpu(Role::Out)?, cpu(with)?)),
+                    false => None,
+                },
+                peak_kib: both(|printed| printed.peak_kib),
+                rss_kib: both(|printed| printed.rss_kib),
+                stolen_ms,
+                preempted: runs.iter().map(|(_, ran)| ran.preempted).sum(),
+                off_processor,
+                load,
+                dropped: disturbance(stolen_ms as f64 / all_ms, off_processor, self.disturbance),
+            })
+        };
+        (0..self.injected.len()).map(block).collect()
     }
 }
 
@@ -326,7 +357,7 @@ mod tests {
     #[test]
     fn different_work_is_an_error_and_never_a_verdict() {
         let of = |with: u64| {
-            let runs = [(Role::Out, printed(7)), (Role::With, printed(with))];
+            let runs = [(Role::Out, printed(7)), (Role::With(0), printed(with))];
             same_work(&fitted(), &runs, |role| format!("run {role:?}"))
         };
         assert!(of(7).is_ok());
@@ -334,7 +365,7 @@ mod tests {
         assert!(
             error.contains("checksum 8")
                 && error.contains("expected 7")
-                && error.contains("`run With` and `run Out`"),
+                && error.contains("`run With(0)` and `run Out`"),
             "{error}"
         );
     }

@@ -131,19 +131,28 @@ pub fn replay(seed: u64, removal: bool, recorded: &[Timed], end: End) -> Result<
 }
 
 /// What there is to tell on the way.
-enum Seen<'a> {
-    Layouts { counted: usize, dropped: usize, target: usize },
+pub enum Seen<'a> {
+    /// A layout is in: so many count, so many do not, of so many until the next look.
+    Layouts {
+        /// Layouts that count.
+        counted: usize,
+        /// Layouts that do not.
+        dropped: usize,
+        /// What the next look waits for.
+        target: usize,
+    },
+    /// A look was made; what it says of one scenario.
     Look(&'a str),
 }
 
 /// The random numbers of one layout. They depend on the seed and on the layout's number alone, so
 /// that a run that goes on makes the layouts that it would have made.
-fn layout_rng(seed: u64, layout: usize) -> StdRng {
+pub fn layout_rng(seed: u64, layout: usize) -> StdRng {
     StdRng::seed_from_u64(seed.wrapping_add((layout as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
 }
 
 /// Takes layouts until a declared look decides or there are no more.
-fn follow(
+pub fn follow(
     seed: u64,
     removal: bool,
     mut timed: Vec<Timed>,
