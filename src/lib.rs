@@ -74,7 +74,8 @@ pub use api::rust::Hakmem;
 #[doc(hidden)]
 pub use check::fault;
 pub use check::walker::{Walk, walk};
-pub use policy::config::{ConfigError, print as print_config, set as set_config};
+pub use lifecycle::set_config;
+pub use policy::config::{ConfigError, print as print_config};
 pub use readers::events::{Event, Events};
 pub use readers::rows::{
     BadClasses, CacheCounts, ClassGroup, OsCalls, Reading, RemoteQueues, Served, SlabFrees,

@@ -16,6 +16,8 @@ mod start;
 pub(crate) mod trim;
 
 use crate::large::big_cache::Slots;
+use crate::policy::config::{self, ConfigError};
+use crate::readers::dump;
 use crate::thread::{heap::Heap, park, tls};
 pub(crate) use start::prewarm;
 pub(crate) use trim::{make_room, tick};
@@ -56,4 +58,14 @@ pub(crate) fn with_slots<R>(act: impl FnOnce(&mut Slots) -> R) -> R {
             result
         }
     }
+}
+
+/// Changes one setting while the program runs; `name` with or without the prefix `HAKMEM_`.
+///
+/// # Errors
+/// See [`ConfigError`]; nothing has changed then.
+pub fn set_config(name: &str, text: &str) -> Result<(), ConfigError> {
+    config::set(name, text)?;
+    dump::arm();
+    Ok(())
 }

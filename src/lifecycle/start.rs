@@ -5,7 +5,7 @@ use crate::base::sync::{AtomicBool, Ordering};
 use crate::class::FIRST_MID;
 use crate::os::{self, ThreadKey, lock::Lock};
 use crate::policy::config;
-use crate::readers::stats;
+use crate::readers::{dump, stats};
 use crate::segment::registry;
 use crate::thread::{heap::Heap, park, tls};
 use core::ffi::c_void;
@@ -56,6 +56,7 @@ pub(super) fn thread() -> Option<*mut Heap> {
             registry::keep_tables_small();
             process.key = os::thread_key(thread_end);
             os::on_exit(process_end);
+            dump::arm();
         }
         process.key
     };

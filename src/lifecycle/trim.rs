@@ -4,6 +4,7 @@ use crate::base::sync::{AtomicU64, Ordering};
 use crate::large::{big_cache, thermal};
 use crate::os;
 use crate::policy::{config, diet};
+use crate::readers::dump;
 use crate::segment::arena;
 use crate::thread::{heap::Heap, park};
 
@@ -27,6 +28,8 @@ pub(crate) fn tick(heap: &mut Heap) {
 fn tick_now(heap: &mut Heap, now: u64) {
     // A process whose first allocation came before the C library was ready.
     config::load_environment();
+    dump::arm();
+    dump::answer_late();
     heap.decay(now);
     let last = LAST.load(Ordering::Relaxed);
     if now.saturating_sub(last) < u64::from(period())

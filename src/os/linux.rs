@@ -305,3 +305,31 @@ pub(crate) fn on_exit(run: extern "C" fn()) {
     // SAFETY: the handler is a function of this library, which is never unloaded.
     keeping_errno(|| unsafe { libc::atexit(run) });
 }
+
+/// Runs `run` whenever the signal of this name comes. False: the program has a handler for it, or
+/// there is no such signal.
+pub(crate) fn on_signal(name: &str, run: extern "C" fn(c_int)) -> bool {
+    let signal = match name {
+        "usr1" => libc::SIGUSR1,
+        "usr2" => libc::SIGUSR2,
+        "hup" => libc::SIGHUP,
+        "quit" => libc::SIGQUIT,
+        _ => return false,
+    };
+    keeping_errno(|| {
+        // SAFETY: all-zero is a valid sigaction: the default action, no flags, an empty mask.
+        let (mut before, mut action): (libc::sigaction, libc::sigaction) =
+            unsafe { (core::mem::zeroed(), core::mem::zeroed()) };
+        action.sa_sigaction = run as *const () as usize;
+        // Calls of the program that it interrupts go on.
+        action.sa_flags = libc::SA_RESTART;
+        // SAFETY: both are valid sigactions; the handler is a function of this library, which is
+        // never unloaded, and keeps to what a handler may do.
+        unsafe {
+            libc::sigfillset(&mut action.sa_mask);
+            libc::sigaction(signal, ptr::null(), &mut before) == 0
+                && before.sa_sigaction == libc::SIG_DFL
+                && libc::sigaction(signal, &action, ptr::null_mut()) == 0
+        }
+    })
+}

@@ -33,6 +33,19 @@ impl<T> Lock<T> {
         LockGuard { lock: self }
     }
 
+    /// Takes the lock if it is free or soon will be. For a signal's handler, whose own thread may hold
+    /// it and would wait for ever.
+    pub(crate) fn try_lock(&self) -> Option<LockGuard<'_, T>> {
+        for _ in 0..10 * SPINS {
+            // Acquire: as in `acquire`, what the last holder wrote is seen.
+            if self.state.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+                return Some(LockGuard { lock: self });
+            }
+            core::hint::spin_loop();
+        }
+        None
+    }
+
     /// Takes the lock without a guard; for `fork` handlers, which release it in another function.
     pub(crate) fn acquire(&self) {
         // Acquire: what the last holder wrote is seen.
@@ -108,6 +121,16 @@ impl<T> Drop for LockGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn trying_does_not_wait() {
+        static VALUE: Lock<u64> = Lock::new(5);
+        let held = VALUE.try_lock();
+        assert_eq!(held.as_deref(), Some(&5));
+        assert!(VALUE.try_lock().is_none());
+        drop(held);
+        assert!(VALUE.try_lock().is_some());
+    }
 
     #[test]
     fn counts_exactly_under_contention() {

@@ -20,6 +20,7 @@
 //! | `variables(prefix, visit)` | environment variables by prefix, without allocating |
 //! | `thread_key`, `bind_thread` | call back when a thread ends |
 //! | `on_fork`, `on_exit` | call back around `fork` and at process exit |
+//! | `on_signal(name, run)` | call back on a signal that has no handler; false: it has one |
 //!
 //! Assumes: pages of 4096 bytes or a divisor of 64 KiB. Promises: nothing here allocates from the
 //! heap, panics, or changes `errno` except `no_memory`.

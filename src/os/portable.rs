@@ -143,3 +143,8 @@ pub(crate) fn on_fork(
 
 /// Nothing runs at exit.
 pub(crate) fn on_exit(_run: extern "C" fn()) {}
+
+/// There are no signals.
+pub(crate) fn on_signal(_name: &str, _run: extern "C" fn(core::ffi::c_int)) -> bool {
+    true
+}

@@ -3,7 +3,9 @@
 //! The environment is read once, on the first slow path after the C library has set it up. A bad
 //! value gets one line that names it, what is allowed and what is used; the program runs on.
 
-use super::settings::{COUNT, DUMP, Form, PREWARM, PRINT, SETTINGS, Setting};
+use super::settings::{
+    COUNT, DUMP, Form, PREWARM, PRINT, SETTINGS, STATS_SIGNAL, STATS_SIGNALS, Setting,
+};
 use crate::base::sync::{AtomicBool, Ordering};
 use crate::os::{self, lock::Lock, report};
 use core::fmt::{self, Write};
@@ -273,6 +275,14 @@ pub(crate) fn prewarm_wanted() -> bool {
 /// Whether statistics are printed at process exit.
 pub(crate) fn dump_wanted() -> bool {
     DUMP.load(Ordering::Relaxed)
+}
+
+/// The signal on which statistics are printed, if one is wanted.
+pub(crate) fn stats_signal() -> Option<&'static str> {
+    match STATS_SIGNAL.load(Ordering::Relaxed) {
+        0 => None,
+        signal => STATS_SIGNALS.get(signal).copied(),
+    }
 }
 
 /// Takes the lock before a fork.

@@ -4,7 +4,7 @@
 //! A new setting is one row here. Assumes that `apply` is called with a value that its form allows.
 
 use super::diet;
-use crate::base::sync::{AtomicBool, Ordering};
+use crate::base::sync::{AtomicBool, AtomicUsize, Ordering};
 use crate::class;
 use crate::frontend::magazine;
 use crate::large::{THRESHOLD, big_cache, thermal, thermal::FreePolicy};
@@ -48,6 +48,11 @@ pub(super) static PREWARM: AtomicBool = AtomicBool::new(false);
 /// Whether statistics are printed at process exit.
 /// Relaxed: a setting; a late look obeys the one before.
 pub(super) static DUMP: AtomicBool = AtomicBool::new(false);
+/// The signals on which statistics may be printed.
+pub(super) const STATS_SIGNALS: &[&str] = &["off", "usr1", "usr2", "hup", "quit"];
+/// The signal on which they are, an index into [`STATS_SIGNALS`].
+/// Relaxed: a setting; a late look obeys the one before.
+pub(super) static STATS_SIGNAL: AtomicUsize = AtomicUsize::new(0);
 /// Whether the configuration is printed once it is read.
 /// Relaxed: read by the thread that has read the configuration.
 pub(super) static PRINT: AtomicBool = AtomicBool::new(false);
@@ -217,6 +222,16 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
         apply: |value| DUMP.store(value != 0, Ordering::Relaxed),
     },
     Setting {
+        name: "STATS_SIGNAL",
+        old: None,
+        category: "Debug",
+        form: Form::Words(STATS_SIGNALS),
+        default: 0,
+        modes: None,
+        compiled_in: true,
+        apply: |value| STATS_SIGNAL.store(value as usize, Ordering::Relaxed),
+    },
+    Setting {
         name: "PRINT_CONFIG",
         old: None,
         category: "Debug",
@@ -228,7 +243,7 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
     },
 ];
 /// Number of settings.
-pub(super) const COUNT: usize = 16;
+pub(super) const COUNT: usize = 17;
 impl Form {
     /// The value that a text means; `None` if it is not allowed.
     pub(super) fn parse(self, text: &[u8]) -> Option<u64> {

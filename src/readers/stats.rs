@@ -137,13 +137,38 @@ fn served() -> Served {
     }
 }
 
+/// What is read under locks.
+struct Held {
+    usage: arena::Usage,
+    spans: (usize, usize),
+    heaps: (usize, usize),
+    metadata_bytes: usize,
+}
+
 /// A snapshot of the whole heap.
 #[must_use]
 pub fn stats() -> Stats {
-    let usage = arena::usage();
-    let (huge_blocks, huge_bytes) = spans::totals();
-    let (heaps, parked_heaps) = park::counts();
-    let metadata_bytes = meta::mapped_bytes();
+    snapshot(Held {
+        usage: arena::usage(),
+        spans: spans::totals(),
+        heaps: park::counts(),
+        metadata_bytes: meta::mapped_bytes(),
+    })
+}
+
+/// The same without waiting for a lock: `None` if one is taken.
+fn try_stats() -> Option<Stats> {
+    Some(snapshot(Held {
+        usage: arena::try_usage()?,
+        spans: spans::try_totals()?,
+        heaps: park::try_counts()?,
+        metadata_bytes: meta::try_mapped_bytes()?,
+    }))
+}
+
+fn snapshot(held: Held) -> Stats {
+    let Held { usage, metadata_bytes, .. } = held;
+    let ((huge_blocks, huge_bytes), (heaps, parked_heaps)) = (held.spans, held.heaps);
     Stats {
         mapped_bytes: usage.reserved * GRANULE + huge_bytes + big_cache::held() + metadata_bytes,
         in_use_bytes: usage.used * GRANULE + huge_bytes,
@@ -196,8 +221,18 @@ pub(crate) fn dump_at_exit() {
 
 /// Writes statistics and events to a file descriptor without using the heap.
 pub fn dump(fd: i32) {
+    write(&stats(), fd);
+}
+
+/// The same without waiting for a lock, for a signal's handler. False: one is taken, nothing was
+/// written.
+pub(crate) fn try_dump(fd: i32) -> bool {
+    try_stats().map(|stats| write(&stats, fd)).is_some()
+}
+
+fn write(stats: &Stats, fd: i32) {
     let mut out = report::FdWriter::new(fd);
     // A descriptor that cannot be written has nobody to tell.
-    let _ = stats().write_text(&mut out);
+    let _ = stats.write_text(&mut out);
     let _ = events::write_all(&mut out);
 }

@@ -107,6 +107,11 @@ pub(crate) fn mapped_bytes() -> usize {
     META.lock().mapped
 }
 
+/// The same, unless the lock is taken.
+pub(crate) fn try_mapped_bytes() -> Option<usize> {
+    Some(META.try_lock()?.mapped)
+}
+
 // SAFETY: the raw pointers are to memory that only the lock's holder touches.
 unsafe impl Send for Meta {}
 

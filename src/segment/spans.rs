@@ -180,6 +180,12 @@ pub(crate) fn totals() -> (usize, usize) {
     (spans.live, spans.bytes)
 }
 
+/// The same, unless the lock is taken.
+pub(crate) fn try_totals() -> Option<(usize, usize)> {
+    let spans = SPANS.try_lock()?;
+    Some((spans.live, spans.bytes))
+}
+
 /// Takes the lock before a fork.
 pub(crate) fn fork_acquire() {
     SPANS.acquire();

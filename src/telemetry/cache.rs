@@ -9,6 +9,7 @@ use super::gates::{
 use super::ring::Event;
 use super::tally::Handle;
 use super::trace;
+use crate::base::clock::cycles;
 use crate::class::FIRST_MID;
 
 impl Handle {
@@ -56,24 +57,5 @@ impl Handle {
 fn traced(class: usize, block: *const u8) {
     if TinyFreeTrace::ON && class < FIRST_MID && trace::wants_more() {
         trace::record(class, block);
-    }
-}
-
-/// A clock of the processor; where there is none, a count of the looks at it.
-pub(super) fn cycles() -> u64 {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: every x86-64 processor has the time-stamp counter.
-    return unsafe { core::arch::x86_64::_rdtsc() };
-    #[cfg(any(not(target_arch = "x86_64"), miri))]
-    {
-        use super::gates::TinyDebugRing;
-        use crate::base::sync::{AtomicU64, Ordering};
-        static LOOKS: AtomicU64 = AtomicU64::new(1);
-        if RefillCycles::ON || TinyFreeTrace::ON || TinyDebugRing::ON {
-            // Relaxed: each look gets a number of its own, and nothing hangs on it.
-            LOOKS.fetch_add(1, Ordering::Relaxed)
-        } else {
-            0
-        }
     }
 }

@@ -64,23 +64,33 @@ pub(crate) fn refill_in_bounds(class: usize) -> bool {
 
 #[cold]
 fn log(class: usize) {
-    let Some(total) = LOG.total.first() else { return };
-    let order = total.fetch_add(1, Ordering::Relaxed) as usize;
-    if let Some(entry) = LOG.entries.get(order) {
-        entry.store((class as u32).saturating_add(1), Ordering::Relaxed);
+    if P0ClassOobLog::ON
+        && let Some(total) = LOG.total.first()
+    {
+        let order = total.fetch_add(1, Ordering::Relaxed) as usize;
+        if let Some(entry) = LOG.entries.get(order) {
+            entry.store((class as u32).saturating_add(1), Ordering::Relaxed);
+        }
     }
 }
 
 /// How many refills asked for a class out of bounds.
 pub(crate) fn logged_total() -> u64 {
-    LOG.total.first().map_or(0, |total| total.load(Ordering::Relaxed))
+    if P0ClassOobLog::ON
+        && let Some(total) = LOG.total.first()
+    {
+        return total.load(Ordering::Relaxed);
+    }
+    0
 }
 
 /// Calls `visit(order, class)` for every entry of the log.
 pub(crate) fn each_logged(mut visit: impl FnMut(usize, u32)) {
-    for (order, entry) in LOG.entries.iter().enumerate() {
-        if let Some(class) = entry.load(Ordering::Relaxed).checked_sub(1) {
-            visit(order, class);
+    if P0ClassOobLog::ON {
+        for (order, entry) in LOG.entries.iter().enumerate() {
+            if let Some(class) = entry.load(Ordering::Relaxed).checked_sub(1) {
+                visit(order, class);
+            }
         }
     }
 }

@@ -5,9 +5,9 @@
 //! a reader that looks at the number again afterwards knows which entries may have changed under it,
 //! and drops them. Events of the tiny tier only.
 
-use super::cache::cycles;
 use super::gates::{Gate, TinyDebugRing};
 use super::tally::{Handle, Tally};
+use crate::base::clock::cycles;
 use crate::base::sync::{AtomicU64, AtomicUsize, Ordering};
 use crate::class::FIRST_MID;
 
@@ -84,32 +84,41 @@ impl Ring {
 
     #[inline]
     fn record(&self, event: Event, class: usize, what: usize) {
-        let (Some(begun), Some(done)) = (self.begun.first(), self.done.first()) else { return };
-        let order = done.load(Ordering::Relaxed);
-        let Some(entry) = self.entries.get(order as usize % EVENTS) else { return };
-        begun.store(order + 1, Ordering::Relaxed);
-        // Release, twice: a reader that sees a new half sees that its writing had begun.
-        entry.what.store(what, Ordering::Release);
-        let rest = cycles() << 16 | (class as u64 & 0xFF) << 8 | event as u64;
-        entry.rest.store(rest, Ordering::Release);
-        // Release: who sees the number sees the entry.
-        done.store(order + 1, Ordering::Release);
+        if TinyDebugRing::ON
+            && let (Some(begun), Some(done)) = (self.begun.first(), self.done.first())
+        {
+            // Relaxed: only this thread writes.
+            let order = done.load(Ordering::Relaxed);
+            let Some(entry) = self.entries.get(order as usize % EVENTS) else { return };
+            // Relaxed: what follows releases it.
+            begun.store(order + 1, Ordering::Relaxed);
+            // Release: a reader that sees a new half sees that its writing had begun.
+            entry.what.store(what, Ordering::Release);
+            let rest = cycles() << 16 | (class as u64 & 0xFF) << 8 | event as u64;
+            entry.rest.store(rest, Ordering::Release);
+            // Release: who sees the number sees the entry.
+            done.store(order + 1, Ordering::Release);
+        }
     }
 
     /// Calls `visit` for every event that the ring remembers, oldest first.
     pub(crate) fn each(&self, mut visit: impl FnMut(Recorded)) {
-        let (Some(begun), Some(done)) = (self.begun.first(), self.done.first()) else { return };
-        // Acquire: pairs with `record`, as do the loads of the entries.
-        let end = done.load(Ordering::Acquire);
-        for order in end.saturating_sub(EVENTS as u64)..end {
-            let Some(entry) = self.entries.get(order as usize % EVENTS) else { return };
-            let what = entry.what.load(Ordering::Acquire);
-            let rest = entry.rest.load(Ordering::Acquire);
-            let overwritten = begun.load(Ordering::Relaxed) > order + EVENTS as u64;
-            let event = ALL.iter().find(|(event, _, _)| *event as u64 == rest & 0xFF);
-            if let (false, Some(&(_, name, is_address))) = (overwritten, event) {
-                let class = (rest >> 8 & 0xFF) as usize;
-                visit(Recorded { order, name, class, what, is_address, stamp: rest >> 16 });
+        if TinyDebugRing::ON
+            && let (Some(begun), Some(done)) = (self.begun.first(), self.done.first())
+        {
+            // Acquire: pairs with `record`, as do the loads of the entries.
+            let end = done.load(Ordering::Acquire);
+            for order in end.saturating_sub(EVENTS as u64)..end {
+                let Some(entry) = self.entries.get(order as usize % EVENTS) else { return };
+                let what = entry.what.load(Ordering::Acquire);
+                let rest = entry.rest.load(Ordering::Acquire);
+                // Relaxed: what was acquired above orders it.
+                let overwritten = begun.load(Ordering::Relaxed) > order + EVENTS as u64;
+                let event = ALL.iter().find(|(event, _, _)| *event as u64 == rest & 0xFF);
+                if let (false, Some(&(_, name, is_address))) = (overwritten, event) {
+                    let class = (rest >> 8 & 0xFF) as usize;
+                    visit(Recorded { order, name, class, what, is_address, stamp: rest >> 16 });
+                }
             }
         }
     }

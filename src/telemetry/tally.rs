@@ -82,24 +82,21 @@ impl Handle {
     /// Adds `amount()` to a counter; `amount` runs only if a gate that reads the counter is on.
     #[inline(always)]
     pub(super) fn add<C: Counters>(self, slot: usize, amount: impl FnOnce() -> u64) {
-        if !C::ON {
-            return;
-        }
-        debug_assert!(slot < C::SLOTS);
-        match self.own() {
-            Some(tally) if OWN != 0 => {
-                // SAFETY: families that are on lie below SLOTS, which is OWN here, and callers keep
-                // to the family's slots.
-                let counter = unsafe { tally.counters.get_unchecked(C::FIRST + slot) };
-                // Only the thread that has the heap writes: no locked instruction.
-                counter.store(
-                    counter.load(Ordering::Relaxed).wrapping_add(amount()),
-                    Ordering::Relaxed,
-                );
-            }
-            _ => {
-                if let Some(counter) = SHARED.get(C::FIRST + slot) {
-                    counter.fetch_add(amount(), Ordering::Relaxed);
+        if C::ON {
+            debug_assert!(slot < C::SLOTS);
+            match self.own() {
+                Some(tally) if OWN != 0 => {
+                    // SAFETY: families that are on lie below SLOTS, which is OWN here, and callers
+                    // keep to the family's slots.
+                    let counter = unsafe { tally.counters.get_unchecked(C::FIRST + slot) };
+                    // Only the thread that has the heap writes: no locked instruction.
+                    let sum = counter.load(Ordering::Relaxed).wrapping_add(amount());
+                    counter.store(sum, Ordering::Relaxed);
+                }
+                _ => {
+                    if let Some(counter) = SHARED.get(C::FIRST + slot) {
+                        counter.fetch_add(amount(), Ordering::Relaxed);
+                    }
                 }
             }
         }

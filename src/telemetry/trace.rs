@@ -4,12 +4,14 @@
 //! length.
 
 use super::gates::{Gate, TinyFreeTrace};
+use crate::base::clock::cycles;
 use crate::base::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// Frees that are recorded.
 pub(crate) const FREES: usize = 128;
 const ENTRIES: usize = if TinyFreeTrace::ON { FREES } else { 0 };
 
+/// Relaxed: the class, which is written last, publishes the rest.
 struct Entry {
     at: AtomicUsize,
     stamp: AtomicU64,
@@ -26,32 +28,42 @@ static TRACE: [Entry; ENTRIES] = [const {
 /// Whether the list has room.
 #[inline(always)]
 pub(super) fn wants_more() -> bool {
-    NEXT.first().is_some_and(|next| next.load(Ordering::Relaxed) < FREES as u32)
+    if TinyFreeTrace::ON
+        && let Some(next) = NEXT.first()
+    {
+        return next.load(Ordering::Relaxed) < FREES as u32;
+    }
+    false
 }
 
 /// Records the free of a block.
 #[cold]
 #[inline(never)]
 pub(super) fn record(class: usize, block: *const u8) {
-    let Some(next) = NEXT.first() else { return };
-    // Threads that meet here at the end of the list take numbers that it does not have.
-    let order = next.fetch_add(1, Ordering::Relaxed) as usize;
-    if let Some(entry) = TRACE.get(order) {
-        entry.at.store(block.addr(), Ordering::Relaxed);
-        entry.stamp.store(super::cache::cycles(), Ordering::Relaxed);
-        // Release: who sees the class sees the rest.
-        entry.class.store(class as u32, Ordering::Release);
+    if TinyFreeTrace::ON
+        && let Some(next) = NEXT.first()
+    {
+        // Threads that meet here at the end of the list take numbers that it does not have.
+        let order = next.fetch_add(1, Ordering::Relaxed) as usize;
+        if let Some(entry) = TRACE.get(order) {
+            entry.at.store(block.addr(), Ordering::Relaxed);
+            entry.stamp.store(cycles(), Ordering::Relaxed);
+            // Release: who sees the class sees the rest.
+            entry.class.store(class as u32, Ordering::Release);
+        }
     }
 }
 
 /// Calls `visit(order, class, address, stamp)` for every free that was recorded.
 pub(crate) fn each(mut visit: impl FnMut(usize, usize, usize, u64)) {
-    for (order, entry) in TRACE.iter().enumerate() {
-        // Acquire: pairs with `record`.
-        let class = entry.class.load(Ordering::Acquire) as usize;
-        if class != 0 {
-            let at = entry.at.load(Ordering::Relaxed);
-            visit(order, class, at, entry.stamp.load(Ordering::Relaxed));
+    if TinyFreeTrace::ON {
+        for (order, entry) in TRACE.iter().enumerate() {
+            // Acquire: pairs with `record`.
+            let class = entry.class.load(Ordering::Acquire) as usize;
+            if class != 0 {
+                let at = entry.at.load(Ordering::Relaxed);
+                visit(order, class, at, entry.stamp.load(Ordering::Relaxed));
+            }
         }
     }
 }

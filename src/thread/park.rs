@@ -86,6 +86,11 @@ pub(crate) fn counts() -> (usize, usize) {
     (HEAPS.load(Ordering::Relaxed), LOT.lock().count)
 }
 
+/// The same, unless the lock is taken.
+pub(crate) fn try_counts() -> Option<(usize, usize)> {
+    Some((HEAPS.load(Ordering::Relaxed), LOT.try_lock()?.count))
+}
+
 /// Calls `visit` for every heap there is. Only what other threads may read (tallies, levels) is to
 /// be read of heaps that are not the caller's.
 pub(crate) fn each(mut visit: impl FnMut(*mut Heap)) {

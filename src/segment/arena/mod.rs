@@ -221,6 +221,14 @@ impl Segment {
 }
 
 impl Segment {
+    fn usage(&mut self) -> Usage {
+        let mut reserved = 0;
+        for index in 0..self.count {
+            reserved += self.arena_mut(index).map_or(0, |arena| arena.granules);
+        }
+        Usage { reserved, used: self.used, dirty: self.dirty }
+    }
+
     /// Takes a wholly free arena out of service and gives its address space back.
     fn return_arena(&mut self, index: usize) {
         let Some(&arena_ptr) = self.arenas.get(index) else { return };
@@ -378,14 +386,14 @@ pub(crate) fn purge(age_ms: u32, advise: impl Fn(*mut u8, usize) -> bool) -> usi
     returned
 }
 
-/// Free granules that may still be resident. A racy look, for deciding whether to purge.
+/// What the arenas hold. Old when it is looked at, unless the program is quiet.
 pub(crate) fn usage() -> Usage {
-    let mut segment = SEGMENT.lock();
-    let mut reserved = 0;
-    for index in 0..segment.count {
-        reserved += segment.arena_mut(index).map_or(0, |arena| arena.granules);
-    }
-    Usage { reserved, used: segment.used, dirty: segment.dirty }
+    SEGMENT.lock().usage()
+}
+
+/// The same, unless the lock is taken.
+pub(crate) fn try_usage() -> Option<Usage> {
+    Some(SEGMENT.try_lock()?.usage())
 }
 
 /// Calls `visit` for every run that is published, once each. For heap walks: racy unless the
