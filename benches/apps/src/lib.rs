@@ -102,9 +102,10 @@ pub const APPS: &[App] = &[
 
 const USAGE: &str = "usage: PROGRAM NAME... | --list | --describe | --heap";
 
-/// The command line of a binary whose global allocator is called `heap`.
-pub fn main(heap: &str) -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
+/// The command line, from its word number `first` on, of a binary whose global allocator is called
+/// `heap`.
+pub fn main(heap: &str, first: usize) -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(first).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => fail(USAGE),
         ["--help" | "-h"] => {

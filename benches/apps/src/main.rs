@@ -5,5 +5,5 @@
 static HEAP: hakmem::Hakmem = hakmem::Hakmem::new();
 
 fn main() -> std::process::ExitCode {
-    hakmem_apps::main(if cfg!(feature = "system") { "system" } else { "hakmem" })
+    hakmem_apps::main(if cfg!(feature = "system") { "system" } else { "hakmem" }, 1)
 }

@@ -1,19 +1,29 @@
-//! `cargo xtask bench`: the scenarios on hakmem and its peers, in one interleaved run.
+//! `cargo xtask bench`: hakmem and its peers, on scenarios, real programs and Rust programs, in one
+//! interleaved run.
 //!
-//! Within a repetition every scenario runs on every allocator one right after the other, in another
+//! Within a repetition every row runs on every allocator one right after the other, in another
 //! random order each time, so that whatever the machine does in between hits them alike. Turning one
 //! fixed order round is not enough: a program that gives huge pages back leaves them warm for the
 //! next one, and the same neighbour would profit every time.
 
+mod aims;
+mod counts;
 mod html;
-pub mod instructions;
 mod limits;
+mod linked;
 pub mod peers;
 mod plot;
 pub mod process;
+mod programs;
 mod recipe;
 pub mod results;
+mod scale;
+mod select;
+mod spread;
+mod start;
+mod summary;
 pub mod table;
+mod task;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -22,29 +32,50 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, ensure};
 use rand::seq::SliceRandom;
 
-use crate::shared::{command, paths, registry, term};
-use process::{Program, Scenario};
-use results::{Cell, Circumstances, Results, Row};
+use crate::shared::{command, paths, registry, term, write};
+use peers::{Allocator, Missing};
+use process::Runner;
+use results::{Cell, Circumstances, Results, Row, SCHEMA};
+use task::Task;
 
 /// Arguments of `cargo xtask bench`.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 #[command(after_help = "\
 Examples:
-  cargo xtask bench                              all scenarios, all peers
-  cargo xtask bench --quick                      the same in about a minute
+  cargo xtask bench                              the scenarios, all peers
+  cargo xtask bench --all                        with threads, real programs and start-up as well
+  cargo xtask bench --quick                      the scenarios in about a minute
   cargo xtask bench --scenario mir --peer rpmalloc --runs 15
-  cargo xtask bench --linked                     as Rust's global allocator, with rusty_alloc
+  cargo xtask bench --threads 1,2,4,8            the threaded scenarios on so many threads
+  cargo xtask bench --programs                   python, lua, perl, jq, node, gcc
+  cargo xtask bench --linked                     as Rust's global allocator, with Rust programs
+  cargo xtask bench --cache --scenario random-mixed-400
+  cargo xtask bench --scale --svg docs/results   cost against live blocks, threads and sizes
   cargo xtask bench --html target/bench.html     with figures, in one file to share
-  cargo xtask bench --instructions               counted by valgrind as well
   cargo xtask bench --limits                     the instruction limits of benches/instructions.rs
 
 Peers are built below target/peers from crates.io and Debian's packages; one that cannot be made
 is named, with what to do about it. A ratio is hakmem against the best peer of the row: below 1 is
 better. HAKMEM_* variables reach hakmem (HAKMEM_MODE=fast cargo xtask bench); peers run untuned.")]
 pub struct Args {
-    /// Run only this scenario (may be given several times)
+    /// Run this scenario, or with --linked this Rust program (may be given several times)
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
+    /// Run the threaded scenarios (or those named) on these numbers of threads
+    #[arg(long, value_name = "N,N", value_delimiter = ',')]
+    threads: Vec<usize>,
+    /// Run the real programs under the preload
+    #[arg(long)]
+    programs: bool,
+    /// Run only this real program (may be given several times)
+    #[arg(long, value_name = "NAME")]
+    program: Vec<String>,
+    /// Measure what it takes to start `true` under the preload
+    #[arg(long)]
+    start_up: bool,
+    /// Run everything: scenarios, on 2 and 8 threads too, real programs, start-up
+    #[arg(long)]
+    all: bool,
     /// Compare only with this peer (may be given several times)
     #[arg(long, value_name = "NAME")]
     peer: Vec<String>,
@@ -57,9 +88,15 @@ pub struct Args {
     /// Count instructions per operation with valgrind too (single-threaded scenarios)
     #[arg(long)]
     instructions: bool,
-    /// Compare the heaps as Rust programs have them, compiled in: hakmem, rusty_alloc, the system's
-    #[arg(long, conflicts_with_all = ["peer", "instructions"])]
+    /// Count misses of a simulated first-level data cache too, and the instructions
+    #[arg(long)]
+    cache: bool,
+    /// Compare the heaps as Rust programs have them, compiled in, on Rust programs too
+    #[arg(long, conflicts_with_all = ["programs", "program", "start_up", "all", "scale"])]
     linked: bool,
+    /// Measure the cost of an operation as live blocks, threads and sizes grow, and look for cliffs
+    #[arg(long, conflicts_with_all = ["scenario", "threads", "programs", "program", "start_up", "all", "instructions", "cache"])]
+    scale: bool,
     /// Turn on features of the library, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     features: Vec<String>,
@@ -75,7 +112,7 @@ pub struct Args {
     /// Run the benchmarks that fail above a number of instructions, and nothing else
     #[arg(long)]
     limits: bool,
-    /// List the scenarios and the peers, and stop
+    /// List the scenarios, the programs and the peers, and stop
     #[arg(long)]
     list: bool,
 }
@@ -91,6 +128,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if args.limits {
         return limits::run();
     }
+    // What is wrong with the arguments is said before anything is built.
     let registry = registry::Registry::read()?;
     for feature in &args.features {
         if !registry.umbrellas.contains_key(feature) {
@@ -99,35 +137,42 @@ pub fn run(args: Args) -> Result<ExitCode> {
     }
     let runs = args.runs.unwrap_or(if args.quick { 3 } else { 7 });
     ensure!(runs > 0, "--runs is 0, expected at least 1");
+    task::check_names("program", &args.program, &programs::names())?;
+    task::check_threads(&args.threads)?;
+    let known = if args.linked { linked::names() } else { peers::names() };
+    task::check_names("peer", &args.peer, &known)?;
 
-    let program = Program::build()?;
-    let scenarios = choose(program.scenarios()?, &args)?;
-    let (allocators, missing) = if args.linked {
-        peers::linked(&args.features)?
-    } else {
-        let ours = peers::hakmem(&args.features)?;
-        let (ready, missing) = peers::make(&args.peer)?;
-        (std::iter::once(ours).chain(ready).collect(), missing)
-    };
-    ensure!(allocators.len() > 1, "no peer could be made, so there is nothing to compare with");
+    let runner = Runner::build()?;
+    let scenarios = runner.scenarios()?;
+    if args.scale {
+        let (allocators, missing) = make(&args)?;
+        catch_interrupt()?;
+        return scale::run(&args, &runner, allocators, missing);
+    }
+    if !args.linked {
+        // Again before the peers are built.
+        select::tasks(&args, &scenarios, Vec::new(), &mut Vec::new())?;
+    }
+    let (allocators, mut missing) = make(&args)?;
+    let apps = if args.linked { linked::apps(&allocators[0])? } else { Vec::new() };
+    let tasks = select::tasks(&args, &scenarios, apps, &mut missing)?;
+    ensure!(!tasks.is_empty(), "nothing of what was asked for can be run here");
 
-    let rows = scenarios.into_iter().map(|scenario| {
-        let cells = vec![Cell::default(); allocators.len()];
-        Row { scenario, cells }
-    });
+    let spec_rows = scenarios.iter().filter(|scenario| scenario.kind == "spec").count();
     let before = load();
+    let cells = vec![Cell::default(); allocators.len()];
     let mut results = Results {
-        schema: 1,
-        circumstances: circumstances(runs, &args)?,
-        rows: rows.collect(),
+        schema: SCHEMA,
+        circumstances: circumstances(runs, spec_rows, &args)?,
+        rows: tasks.into_iter().map(|task| Row { task, cells: cells.clone() }).collect(),
         allocators,
         missing,
     };
-    ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed)).context("cannot catch Ctrl-C")?;
-    measure(&program, &mut results, runs);
+    catch_interrupt()?;
+    measure(&runner, &mut results, runs);
     results.circumstances.load = (before, load());
-    if args.instructions && !STOP.load(Ordering::Relaxed) {
-        instructions::count(&program, &mut results);
+    if (args.instructions || args.cache) && !STOP.load(Ordering::Relaxed) {
+        counts::count(&runner, &mut results, args.cache);
     }
     if STOP.load(Ordering::Relaxed) {
         term::note("stopped early; these are the repetitions that were complete");
@@ -135,57 +180,73 @@ pub fn run(args: Args) -> Result<ExitCode> {
     report(&args, &results)
 }
 
-fn choose(all: Vec<Scenario>, args: &Args) -> Result<Vec<Scenario>> {
-    for name in &args.scenario {
-        let names: Vec<_> = all.iter().map(|scenario| scenario.name.as_str()).collect();
-        ensure!(
-            names.contains(&name.as_str()),
-            "no scenario is called '{name}'; expected one of {}",
-            names.join(", ")
-        );
-    }
-    let mut chosen = all;
-    chosen.retain(|scenario| args.scenario.is_empty() || args.scenario.contains(&scenario.name));
-    // The row that is about returning memory needs its whole heap to say anything.
-    for scenario in chosen.iter_mut().filter(|scenario| args.quick && scenario.settle_ms == 0) {
-        scenario.ops = (scenario.ops / 5).max(1);
-    }
-    Ok(chosen)
+/// Ours, the peers that could be made, and those that could not.
+fn make(args: &Args) -> Result<(Vec<Allocator>, Vec<Missing>)> {
+    let (allocators, missing) = if args.linked {
+        linked::make(&args.peer, &args.features)?
+    } else {
+        let ours = peers::hakmem(&args.features)?;
+        let (ready, missing) = peers::make(&args.peer)?;
+        (std::iter::once(ours).chain(ready).collect(), missing)
+    };
+    ensure!(allocators.len() > 1, "no peer could be made, so there is nothing to compare with");
+    Ok((allocators, missing))
 }
 
-fn measure(program: &Program, results: &mut Results, runs: usize) {
+fn catch_interrupt() -> Result<()> {
+    ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed)).context("cannot catch Ctrl-C")
+}
+
+fn measure(runner: &Runner, results: &mut Results, runs: usize) {
     let count = results.allocators.len();
-    let bar = term::progress("Measuring", (runs * results.rows.len() * count) as u64);
+    let total: usize = results.rows.iter().map(|row| row.task.runs(runs)).sum();
+    let bar = term::progress("Measuring", (total * count) as u64);
     for repetition in 0..runs {
-        for row in &mut results.rows {
-            bar.set_message(row.scenario.name.clone());
-            let mut order: Vec<usize> = (0..count).collect();
-            order.shuffle(&mut rand::rng());
-            for at in order {
-                if STOP.load(Ordering::Relaxed) {
-                    bar.finish_and_clear();
-                    // Whole repetitions only, so that ratios stay paired.
-                    let cells = results.rows.iter_mut().flat_map(|row| &mut row.cells);
-                    cells.for_each(|cell| cell.samples.truncate(repetition.max(1)));
-                    return;
-                }
-                let cell = &mut row.cells[at];
-                if cell.failure.is_none() {
-                    match program.run(&row.scenario, row.scenario.ops, &results.allocators[at]) {
-                        Ok(sample) => cell.samples.push(sample),
-                        Err(error) => {
-                            *cell = Cell { failure: Some(format!("{error:#}")), ..Cell::default() };
-                        }
-                    }
-                }
-                bar.inc(1);
+        for row in results.rows.iter_mut().filter(|row| repetition < row.task.runs(runs)) {
+            bar.set_message(row.task.name.clone());
+            if !repeat(runner, &row.task, &results.allocators, &mut row.cells, &bar) {
+                bar.finish_and_clear();
+                // Whole repetitions only, so that ratios stay paired.
+                let cells = results.rows.iter_mut().flat_map(|row| &mut row.cells);
+                cells.for_each(|cell| cell.samples.truncate(repetition.max(1)));
+                return;
             }
         }
     }
     bar.finish_and_clear();
 }
 
-/// Prints or writes the results; a scenario that failed or a checksum that differs is a failure.
+/// Runs a row once on every allocator, in random order. False if it was interrupted.
+fn repeat(
+    runner: &Runner,
+    task: &Task,
+    allocators: &[Allocator],
+    cells: &mut [Cell],
+    bar: &indicatif::ProgressBar,
+) -> bool {
+    let mut order: Vec<usize> = (0..cells.len()).collect();
+    order.shuffle(&mut rand::rng());
+    for at in order {
+        if STOP.load(Ordering::Relaxed) {
+            return false;
+        }
+        let cell = &mut cells[at];
+        if cell.failure.is_none() {
+            match runner.run(task, &allocators[at]) {
+                Ok(sample) => cell.samples.push(sample),
+                // What Ctrl-C ended did not fail.
+                Err(_) if STOP.load(Ordering::Relaxed) => return false,
+                Err(error) => {
+                    *cell = Cell { failure: Some(format!("{error:#}")), ..Cell::default() };
+                }
+            }
+        }
+        bar.inc(1);
+    }
+    true
+}
+
+/// Prints or writes the results; a row that failed or a checksum that differs is a failure.
 fn report(args: &Args, results: &Results) -> Result<ExitCode> {
     if args.json {
         println!("{}", serde_json::to_string_pretty(&results.to_json())?);
@@ -193,18 +254,10 @@ fn report(args: &Args, results: &Results) -> Result<ExitCode> {
         print!("{}", table::render(results));
     }
     if let Some(folder) = &args.svg {
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("cannot make {}", folder.display()))?;
-        for (name, svg) in plot::all(results)? {
-            let path = folder.join(format!("{name}.svg"));
-            std::fs::write(&path, svg)
-                .with_context(|| format!("cannot write {}", path.display()))?;
-            term::step("Wrote", path.display());
-        }
+        write_figures(folder, &plot::all(results)?)?;
     }
     if let Some(path) = &args.html {
-        let page = html::page(results)?;
-        std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
+        write::atomically(path, html::page(results)?)?;
         term::step("Wrote", path.display());
     }
     let mut sound = true;
@@ -215,43 +268,63 @@ fn report(args: &Args, results: &Results) -> Result<ExitCode> {
                 sound = false;
             }
         }
-        let mut samples = row.cells.iter().flat_map(|cell| &cell.samples);
-        if let Some(first) = samples.next()
-            && !samples.all(|sample| (sample.checksum, sample.ops) == (first.checksum, first.ops))
-        {
-            term::note(format!("{}: the allocators did not do the same work", row.scenario.name));
+        if !same_work(&row.cells) {
+            term::note(format!("{}: the allocators did not do the same work", row.task.name));
             sound = false;
         }
     }
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Whether all samples have the same checksum and number of operations.
+fn same_work(cells: &[Cell]) -> bool {
+    let mut samples = cells.iter().flat_map(|cell| &cell.samples);
+    samples.next().is_none_or(|first| {
+        samples.all(|sample| (sample.checksum, sample.ops) == (first.checksum, first.ops))
+    })
+}
+
+fn write_figures(folder: &std::path::Path, figures: &[plot::Figure]) -> Result<()> {
+    for figure in figures {
+        let path = folder.join(format!("{}.svg", figure.name));
+        write::atomically(&path, &figure.svg)?;
+        term::step("Wrote", path.display());
+    }
+    Ok(())
+}
+
 fn list() -> Result<ExitCode> {
     println!("Scenarios:");
-    for scenario in Program::build()?.scenarios()? {
+    for scenario in Runner::build()?.scenarios()? {
         println!("  {:20} {}", scenario.name, scenario.about);
     }
+    println!("Real programs:\n  {}", programs::names().join(", "));
     println!("Peers:\n  {}", peers::names().join(", "));
+    println!("Peers with --linked:\n  {}", linked::names().join(", "));
     Ok(ExitCode::SUCCESS)
 }
 
-fn circumstances(runs: usize, args: &Args) -> Result<Circumstances> {
+fn circumstances(runs: usize, spec_rows: usize, args: &Args) -> Result<Circumstances> {
     let root = paths::root();
     let git = |arguments: &[&str]| {
         command::stdout(Command::new("git").args(arguments).current_dir(root)).unwrap_or_default()
     };
     let changed = !git(&["status", "--porcelain", "--untracked-files=no"]).trim().is_empty();
     let commit = git(&["rev-parse", "--short", "HEAD"]);
+    let date = command::stdout(Command::new("date").args(["-u", "+%Y-%m-%d"])).unwrap_or_default();
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
     let processor = cpuinfo.lines().find_map(|line| line.strip_prefix("model name"));
     Ok(Circumstances {
         commit: format!("{}{}", commit.trim(), if changed { "+" } else { "" }),
+        date: date.trim().to_owned(),
         processor: processor.unwrap_or("unknown").trim_start_matches([' ', '\t', ':']).to_owned(),
         processors: std::thread::available_parallelism()?.get(),
         kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
         runs,
         quick: args.quick,
+        linked: args.linked,
+        spec_rows,
         features: args.features.clone(),
         settings: process::settings(),
         load: (0.0, 0.0),

@@ -9,9 +9,9 @@ use anyhow::{Context, Result, bail, ensure};
 use object::{Object, ObjectSymbol};
 use serde::Serialize;
 
-use super::limits::locked_version;
 use super::recipe::{Build, COMMON, RECIPES, Recipe, Source};
-use crate::shared::{command, paths, registry, term};
+use super::task::check_names;
+use crate::shared::{command, paths, term};
 
 /// An allocator that is ready to run.
 #[derive(Clone, Debug, Serialize)]
@@ -62,13 +62,7 @@ pub fn hakmem(features: &[String]) -> Result<Allocator> {
 
 /// Makes the peers named in `only` (all of them if it is empty).
 pub fn make(only: &[String]) -> Result<(Vec<Allocator>, Vec<Missing>)> {
-    for name in only {
-        ensure!(
-            RECIPES.iter().any(|recipe| recipe.name == name),
-            "no peer is called '{name}'; expected one of {}",
-            names().join(", ")
-        );
-    }
+    check_names("peer", only, &names())?;
     let folder = paths::target().join("peers");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let wanted: Vec<&Recipe> = RECIPES
@@ -93,65 +87,6 @@ pub fn make(only: &[String]) -> Result<(Vec<Allocator>, Vec<Missing>)> {
         term::note(format!("{name} is left out: {reason}"));
     }
     Ok((ready, missing))
-}
-
-/// The allocators as Rust programs use them, compiled in: ours, the pure-Rust peer, and the
-/// system's as the standard library calls it.
-pub fn linked(features: &[String]) -> Result<(Vec<Allocator>, Vec<Missing>)> {
-    let spinner = term::spinner("Building", "hakmem-scenario-linked");
-    let mut build = command::cargo();
-    build.args(["build", "--release", "--package", "hakmem-scenarios"]);
-    build.args(["--bin", "hakmem-scenario-linked"]);
-    for feature in features {
-        build.args(["--features", &format!("{}/{feature}", registry::PACKAGE)]);
-    }
-    let built = command::output(&mut build);
-    spinner.finish_and_clear();
-    built?;
-    let program = paths::target().join("release/hakmem-scenario-linked");
-    let ours = Allocator {
-        name: OURS.to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        library: None,
-        program: Some(program),
-    };
-    let system = Allocator {
-        name: "glibc".to_owned(),
-        version: system_version(),
-        library: None,
-        program: None,
-    };
-    let (mut ready, mut missing) = (vec![ours], Vec::new());
-    match rusty() {
-        Ok(rusty) => ready.push(rusty),
-        Err(error) => {
-            term::note(format!("{RUSTY} is left out: {error:#}"));
-            missing.push(Missing { name: RUSTY.to_owned(), reason: format!("{error:#}") });
-        }
-    }
-    ready.push(system);
-    Ok((ready, missing))
-}
-
-/// The peer that is written in Rust.
-const RUSTY: &str = "rusty_alloc";
-
-fn rusty() -> Result<Allocator> {
-    let spinner = term::spinner("Building", "hakmem-scenario-rusty");
-    let manifest = paths::root().join("benches/peers/rust/Cargo.toml");
-    let target = paths::target().join("peers/rust");
-    let mut build = command::cargo();
-    build.args(["build", "--release", "--locked", "--manifest-path"]).arg(&manifest);
-    let built = command::output(build.env("CARGO_TARGET_DIR", &target));
-    spinner.finish_and_clear();
-    built?;
-    let lock = fs::read_to_string(manifest.with_file_name("Cargo.lock"))?;
-    Ok(Allocator {
-        name: RUSTY.to_owned(),
-        version: locked_version(&lock, RUSTY).context("its lock file does not name it")?,
-        library: None,
-        program: Some(target.join("release/hakmem-scenario-rusty")),
-    })
 }
 
 /// The names that `--peer` takes.

@@ -1,4 +1,4 @@
-//! The results as figures: per metric a row of points for each scenario, and one figure of time
+//! The results as figures: per table a line of bars and points for each row, and figures of time
 //! against memory. SVG only, with the text left to the viewer's fonts.
 
 use anyhow::{Result, anyhow};
@@ -6,7 +6,8 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::results::{Metric, Results};
+use super::results::{Metric, Results, geometric_mean};
+use super::task::{FAMILIES, Family, Group};
 
 /// Ours first, then the peers; apart in lightness as well as in hue.
 const COLORS: [RGBColor; 9] = [
@@ -24,27 +25,57 @@ const COLORS: [RGBColor; 9] = [
 const WIDTH: u32 = 860;
 const FONT: &str = "sans-serif";
 
-/// The name and the SVG text of each figure that the results can fill.
-pub fn all(results: &Results) -> Result<Vec<(&'static str, String)>> {
+/// A figure: its name, which is that of its file, and its text.
+pub struct Figure {
+    /// The name.
+    pub name: String,
+    /// The picture.
+    pub svg: String,
+}
+
+/// The name of a table's figure.
+pub fn name(family: Family, metric: Metric) -> String {
+    let prefix = match family {
+        Family::Scenarios => "",
+        Family::Programs => "programs-",
+        Family::Apps => "rust-",
+        Family::Start => "start-",
+    };
+    format!("bench-{prefix}{}", metric.name().replace(' ', "-").to_lowercase())
+}
+
+/// Every figure that the results can fill.
+pub fn all(results: &Results) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
-    for (name, metric) in
-        [("time", Metric::Time), ("final-memory", Metric::Final), ("peak-memory", Metric::Peak)]
-    {
-        if results.rows(metric).next().is_some() {
-            figures.push((name, rows(results, metric)?));
+    for family in FAMILIES {
+        for metric in [Metric::Time, Metric::Final, Metric::Peak] {
+            if family != Family::Start && !results.rows(family, metric).is_empty() {
+                let svg = rows(results, family, metric)?;
+                figures.push(Figure { name: name(family, metric), svg });
+            }
         }
     }
-    if results.rows(Metric::Time).count() > 1 {
-        figures.push(("time-against-memory", overview(results)?));
+    let scatters: [(&str, &str, &[Group], Metric); 3] = [
+        ("bench-time-against-memory", "scenarios of the spec", &[Group::Spec], Metric::Final),
+        ("bench-programs-time-against-memory", "real programs", &[Group::Programs], Metric::Peak),
+        ("bench-rust-time-against-memory", "Rust programs", &[Group::Apps], Metric::Peak),
+    ];
+    for (name, what, groups, memory) in scatters {
+        if results.rows.iter().filter(|row| groups.contains(&row.task.group)).count() > 1 {
+            let svg = scatter(results, what, groups, memory)?;
+            figures.push(Figure { name: name.to_owned(), svg });
+        }
     }
     Ok(figures)
 }
 
-fn color(at: usize) -> RGBColor {
+/// An allocator's colour.
+pub fn color(at: usize) -> RGBColor {
     COLORS[at % COLORS.len()]
 }
 
-fn failed(error: impl std::fmt::Display) -> anyhow::Error {
+/// A drawing error as one of ours.
+pub fn failed(error: impl std::fmt::Display) -> anyhow::Error {
     anyhow!("cannot draw: {error}")
 }
 
@@ -58,22 +89,26 @@ fn range(ratios: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
     low / 1.08..high * 1.08
 }
 
-/// One line a scenario; each allocator a point at its ratio to the best peer.
-fn rows(results: &Results, metric: Metric) -> Result<String> {
-    let rows: Vec<_> = results.rows(metric).collect();
-    let height = 110 + 26 * rows.len() as u32;
+/// One line a row. Ours is a bar from 1 to the ratio with its interval as a whisker and a dot for
+/// each repetition, so that runs in two heaps show; each peer is a ring with its interval.
+fn rows(results: &Results, family: Family, metric: Metric) -> Result<String> {
+    let rows = results.rows(family, metric);
+    let height = 110 + 28 * rows.len() as u32;
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
         area.fill(&WHITE).map_err(failed)?;
-        let title = metric.title().split(',').next().unwrap_or_default();
-        let area = area
-            .titled(&format!("{title}: ratio to the best peer of each scenario"), (FONT, 17))
-            .map_err(failed)?;
+        let title = metric.title(family);
+        let title = title.split(',').next().unwrap_or_default();
+        let title = format!("{title}: ratio to the best peer of each row");
+        let area = area.titled(&title, (FONT, 17)).map_err(failed)?;
         let (legend, area) = area.split_vertically(24);
-        draw_legend(results, &legend)?;
+        draw_legend(results.allocators.iter().map(|allocator| &*allocator.name), &legend)?;
         let every = rows.iter().flat_map(|row| {
-            let ratios = (0..results.allocators.len()).filter_map(|at| row.ratio(metric, at));
+            let ratios = (0..results.allocators.len()).flat_map(|at| {
+                let limits = row.interval(metric, at).map(|limits| [limits.low, limits.high]);
+                row.ratio(metric, at).into_iter().chain(limits.into_iter().flatten())
+            });
             ratios.map(|ratio| ratio.min(EDGE))
         });
         let last = rows.len() as f64;
@@ -101,7 +136,7 @@ fn rows(results: &Results, metric: Metric) -> Result<String> {
             let y = at as f64 + 0.5;
             let (left, height) = chart.backend_coord(&(chart.x_range().start, y));
             let label = text(13).pos(Pos::new(HPos::Right, VPos::Center));
-            area.draw_text(&row.scenario.name, &label, relative(&area, (left - 8, height)))
+            area.draw_text(&row.task.name, &label, relative(&area, (left - 8, height)))
                 .map_err(failed)?;
             let mut beyond = Vec::new();
             for allocator in (0..results.allocators.len()).rev() {
@@ -110,12 +145,31 @@ fn rows(results: &Results, metric: Metric) -> Result<String> {
                     beyond.push((ratio, allocator));
                     continue;
                 }
+                let shade = color(allocator);
+                if allocator == 0 {
+                    let bar = Rectangle::new(
+                        [(1.0, y - 0.3), (ratio, y + 0.3)],
+                        shade.mix(0.25).filled(),
+                    );
+                    chart.draw_series([bar]).map_err(failed)?;
+                }
+                if let Some(limits) = row.interval(metric, allocator) {
+                    let ends = vec![(limits.low.min(EDGE), y), (limits.high.min(EDGE), y)];
+                    let width = if allocator == 0 { 3 } else { 1 };
+                    let whisker = PathElement::new(ends, shade.stroke_width(width));
+                    chart.draw_series([whisker]).map_err(failed)?;
+                }
                 let point = if allocator == 0 {
-                    Circle::new((ratio, y), 6, color(0).filled())
+                    Circle::new((ratio, y), 5, shade.filled())
                 } else {
-                    Circle::new((ratio, y), 4, color(allocator).stroke_width(2))
+                    Circle::new((ratio, y), 4, shade.stroke_width(2))
                 };
                 chart.draw_series([point]).map_err(failed)?;
+                if let Some(best) = row.best(metric).filter(|_| allocator == 0) {
+                    let runs = row.ratios(metric, 0, best).into_iter().filter(|r| *r <= EDGE);
+                    let dots = runs.map(|run| Circle::new((run, y + 0.36), 2, shade.filled()));
+                    chart.draw_series(dots).map_err(failed)?;
+                }
             }
             // What lies beyond the edge stands there as figures, the greatest outermost.
             beyond.sort_by(|one, other| other.0.total_cmp(&one.0));
@@ -134,7 +188,8 @@ fn rows(results: &Results, metric: Metric) -> Result<String> {
     Ok(svg)
 }
 
-fn text(size: i32) -> TextStyle<'static> {
+/// Text of a size.
+pub fn text(size: i32) -> TextStyle<'static> {
     TextStyle::from((FONT, size).into_font())
 }
 
@@ -144,32 +199,41 @@ fn relative(area: &DrawingArea<SVGBackend<'_>, Shift>, at: (i32, i32)) -> (i32, 
     (at.0 - x, at.1 - y)
 }
 
-fn draw_legend(results: &Results, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Result<()> {
+/// The allocators' colours, the first one ours.
+pub fn draw_legend<'name>(
+    names: impl Iterator<Item = &'name str>,
+    area: &DrawingArea<SVGBackend<'_>, Shift>,
+) -> Result<()> {
     let mut x = 20;
-    for (at, allocator) in results.allocators.iter().enumerate() {
+    for (at, name) in names.enumerate() {
         let (radius, style) =
             if at == 0 { (6, color(0).filled()) } else { (4, color(at).stroke_width(2)) };
         area.draw(&Circle::new((x, 12), radius, style)).map_err(failed)?;
-        let style = TextStyle::from((FONT, 13).into_font()).pos(Pos::new(HPos::Left, VPos::Center));
-        area.draw_text(&allocator.name, &style, (x + 10, 12)).map_err(failed)?;
-        x += 28 + 8 * allocator.name.len() as i32;
+        let style = text(13).pos(Pos::new(HPos::Left, VPos::Center));
+        area.draw_text(name, &style, (x + 10, 12)).map_err(failed)?;
+        x += 28 + 8 * name.len() as i32;
     }
     Ok(())
 }
 
-/// Geometric means: time across, final memory up.
-fn overview(results: &Results) -> Result<String> {
+/// Geometric means over the rows of some groups: time across, memory up.
+fn scatter(results: &Results, what: &str, groups: &[Group], memory: Metric) -> Result<String> {
+    let mean = |metric: Metric, at: usize| {
+        let rows = results.rows.iter().filter(|row| groups.contains(&row.task.group));
+        let rows = rows.filter(|row| row.covers(metric));
+        let ratios: Option<Vec<f64>> = rows.map(|row| row.ratio(metric, at)).collect();
+        geometric_mean(&ratios?)
+    };
     let points: Vec<(usize, f64, f64)> = (0..results.allocators.len())
-        .filter_map(|at| {
-            Some((at, results.mean(Metric::Time, at)?, results.mean(Metric::Final, at)?))
-        })
+        .filter_map(|at| Some((at, mean(Metric::Time, at)?, mean(memory, at)?)))
         .collect();
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (WIDTH, 440)).into_drawing_area();
         area.fill(&WHITE).map_err(failed)?;
+        let title = format!("Geometric means, {what}: left and down is better");
         let mut chart = ChartBuilder::on(&area)
-            .caption("Geometric means over the scenarios: left and down is better", (FONT, 17))
+            .caption(title, (FONT, 17))
             .margin(12)
             .x_label_area_size(42)
             .y_label_area_size(56)
@@ -180,8 +244,8 @@ fn overview(results: &Results) -> Result<String> {
             .map_err(failed)?;
         chart
             .configure_mesh()
-            .x_desc("time, ratio to the best peer of each scenario")
-            .y_desc("final memory, likewise")
+            .x_desc("time, ratio to the best peer of each row")
+            .y_desc(format!("{}, likewise", memory.name()))
             .x_label_formatter(&|ratio| format!("{ratio:.2}"))
             .y_label_formatter(&|ratio| format!("{ratio:.2}"))
             .label_style((FONT, 12))
@@ -202,20 +266,33 @@ fn overview(results: &Results) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::results::tests::with;
     use super::*;
 
     #[test]
-    fn figures_name_scenarios_and_allocators() {
-        let mut results = super::super::results::tests::sample();
-        let mut second = results.rows[0].clone();
-        second.scenario.name = "other".into();
-        results.rows.push(second);
+    fn figures_name_rows_and_allocators() {
+        let mut results = with("other", Group::Spec);
+        for name in ["python", "perl"] {
+            results.rows.push(with(name, Group::Programs).rows.remove(1));
+        }
         let figures = all(&results).unwrap();
-        assert_eq!(figures.len(), 4);
-        for (name, svg) in &figures {
+        let names: Vec<_> = figures.iter().map(|figure| figure.name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "bench-time",
+                "bench-final-memory",
+                "bench-peak-memory",
+                "bench-programs-time",
+                "bench-programs-peak-memory",
+                "bench-time-against-memory",
+                "bench-programs-time-against-memory"
+            ]
+        );
+        for Figure { name, svg } in &figures {
             assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{name}");
             assert!(svg.contains("hakmem") && svg.contains("quick"), "{name}");
         }
-        assert!(figures[0].1.contains("other"));
+        assert!(figures[0].svg.contains("other") && figures[3].svg.contains("perl"));
     }
 }

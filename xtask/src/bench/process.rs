@@ -1,5 +1,6 @@
-//! One run of one scenario on one allocator, in a process of its own.
+//! One run of one row on one allocator, in a process of its own.
 
+use std::hash::Hasher;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,34 +9,12 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::peers::Allocator;
+use super::start;
+use super::task::{Scenario, Task, Work};
 use crate::shared::{command, paths, term};
 
-/// A scenario, as the scenario program describes it.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Scenario {
-    /// Its name.
-    pub name: String,
-    /// The work in a few words.
-    pub about: String,
-    /// What one operation is.
-    pub unit: String,
-    /// Operations of one run.
-    pub ops: u64,
-    /// Whether it runs on several threads.
-    pub threaded: bool,
-    /// Milliseconds of idleness before its final memory is read.
-    pub settle_ms: u64,
-}
-
-impl Scenario {
-    /// Whether its time says anything; one row exists for its memory only.
-    pub fn timed(&self) -> bool {
-        self.ops > 1
-    }
-}
-
 /// What one process measured.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub struct Sample {
     /// Operations carried out.
     pub ops: u64,
@@ -43,7 +22,7 @@ pub struct Sample {
     pub ns: u64,
     /// Processor time of all threads, nanoseconds.
     pub cpu_ns: u64,
-    /// The work's checksum.
+    /// The work's checksum; of a program, one over what it printed.
     pub checksum: u64,
     /// Page faults while it ran.
     pub faults: u64,
@@ -51,85 +30,145 @@ pub struct Sample {
     pub rss_kib: u64,
     /// Peak resident memory, KiB.
     pub peak_kib: u64,
+    /// What of the final memory the program still held, KiB, where that is the point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live_kib: Option<u64>,
 }
 
-/// The scenario program.
-pub struct Program {
-    path: PathBuf,
+/// Runs rows: the scenario program and the one that launches others.
+pub struct Runner {
+    scenarios: PathBuf,
+    launcher: PathBuf,
     processors: Vec<usize>,
+    scratch: tempfile::TempDir,
 }
 
-impl Program {
-    /// Builds it.
-    pub fn build() -> Result<Program> {
+impl Runner {
+    /// Builds both.
+    pub fn build() -> Result<Runner> {
         let spinner = term::spinner("Building", "the scenarios");
         let mut build = command::cargo();
-        build.args([
-            "build",
-            "--release",
-            "--package",
-            "hakmem-scenarios",
-            "--bin",
-            "hakmem-scenario",
-        ]);
+        build.args(["build", "--release", "--package", "hakmem-scenarios"]);
+        build.args(["--bin", "hakmem-scenario", "--bin", "hakmem-launch"]);
         let built = command::output(&mut build);
         spinner.finish_and_clear();
         built?;
-        Ok(Program {
-            path: paths::target().join("release/hakmem-scenario"),
+        Ok(Runner {
+            scenarios: paths::target().join("release/hakmem-scenario"),
+            launcher: paths::target().join("release/hakmem-launch"),
             processors: processors(),
+            scratch: tempfile::tempdir().context("cannot make a temporary folder")?,
         })
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// The program that runs scenarios on an allocator.
+    pub fn program<'path>(&'path self, allocator: &'path Allocator) -> &'path Path {
+        allocator.program.as_ref().unwrap_or(&self.scenarios)
     }
 
     /// The scenarios that it has.
     pub fn scenarios(&self) -> Result<Vec<Scenario>> {
-        let text = command::stdout(Command::new(&self.path).arg("--describe"))?;
+        let text = command::stdout(Command::new(&self.scenarios).arg("--describe"))?;
         serde_json::from_str(&text).context("the scenario program describes itself in JSON")
     }
 
-    /// Runs a scenario once. Single-threaded ones run on one processor, always the same.
-    pub fn run(&self, scenario: &Scenario, ops: u64, allocator: &Allocator) -> Result<Sample> {
-        let mut run = Command::new(allocator.program.as_ref().unwrap_or(&self.path));
-        run.args(["--scenario", &scenario.name, "--ops", &ops.to_string()]);
-        run.args(["--settle", &scenario.settle_ms.to_string()]);
-        preload(&mut run, allocator);
-        if !scenario.threaded
+    /// Runs a row once. Single-threaded ones run on one processor, always the same.
+    pub fn run(&self, task: &Task, allocator: &Allocator) -> Result<Sample> {
+        let fail =
+            |error: anyhow::Error| error.context(format!("{} on {}", task.name, allocator.name));
+        match &task.work {
+            Work::Scenario(arguments) => {
+                let mut run = Command::new(self.program(allocator));
+                run.args(arguments).args(["--ops", &task.ops.to_string()]);
+                run.args(["--settle", &task.settle_ms.to_string()]);
+                preload(&mut run, allocator);
+                self.sample(run, task)
+            }
+            Work::Program(program) => {
+                let mut words = vec![program.path.clone().into_os_string()];
+                words.extend(program.arguments.iter().map(Into::into));
+                self.launch(task, allocator, 1, &words, &program.variables)
+            }
+            Work::App => {
+                let program = self.program(allocator).into();
+                self.launch(task, allocator, 1, &[program, "app".into(), (&*task.name).into()], &[])
+            }
+            Work::Start(program) => {
+                let words = [program.clone().into_os_string()];
+                let launched = self.launch(task, allocator, task.ops, &words, &[]);
+                launched.and_then(|sample| {
+                    let (rss_kib, peak_kib) = start::memory_at_exit(program, allocator)?;
+                    // It prints nothing that could differ.
+                    Ok(Sample { rss_kib, peak_kib, checksum: 0, ..sample })
+                })
+            }
+        }
+        .map_err(fail)
+    }
+
+    /// Runs a program through the launcher; the checksum is over what it printed last.
+    fn launch(
+        &self,
+        task: &Task,
+        allocator: &Allocator,
+        count: u64,
+        words: &[std::ffi::OsString],
+        variables: &[(&str, &str)],
+    ) -> Result<Sample> {
+        let printed = self.scratch.path().join("printed");
+        let mut run = Command::new(&self.launcher);
+        run.args(["--count", &count.to_string(), "--stdout"]).arg(&printed);
+        if let Some(library) = &allocator.library {
+            run.arg("--preload").arg(library);
+        }
+        run.arg("--").args(words).current_dir(self.scratch.path());
+        untuned(&mut run);
+        run.envs(variables.iter().copied());
+        let sample = self.sample(run, task)?;
+        let text = std::fs::read(&printed).context("it left no output")?;
+        let mut hasher = std::hash::DefaultHasher::new();
+        hasher.write(&text);
+        Ok(Sample { checksum: hasher.finish() >> 11, ..sample })
+    }
+
+    fn sample(&self, mut run: Command, task: &Task) -> Result<Sample> {
+        if !task.threaded
             && let Some(&processor) = self.processors.last()
         {
             pin(&mut run, processor);
         }
         let output =
             run.output().with_context(|| format!("cannot start `{}`", command::show(&run)))?;
-        let errors = String::from_utf8_lossy(&output.stderr);
+        let errors = command::tail(&output.stderr, 3);
         if !output.status.success() {
-            bail!("{} on {}: {}: {}", scenario.name, allocator.name, output.status, errors.trim());
+            bail!("{}: {}; by hand: {}", output.status, errors.trim(), command::show(&run));
         }
         // The loader only warns when it cannot preload, and the program would run on the system's.
-        ensure!(!errors.contains("LD_PRELOAD"), "{}: {}", allocator.name, errors.trim());
-        serde_json::from_slice(&output.stdout).context("the scenario program reports in JSON")
+        ensure!(!errors.contains("LD_PRELOAD"), "{}", errors.trim());
+        serde_json::from_slice(&output.stdout).context("it reports in JSON")
     }
 }
 
 /// Variables by which peers are tuned; they run as they come.
-const TUNING: [&str; 6] =
-    ["MIMALLOC_", "MALLOC_", "GLIBC_TUNABLES", "TCMALLOC_", "RPMALLOC_", "SNMALLOC_"];
+const TUNING: [&str; 7] =
+    ["MIMALLOC_", "MALLOC_", "_RJEM_", "GLIBC_TUNABLES", "TCMALLOC_", "RPMALLOC_", "SNMALLOC_"];
 
 /// Sets the environment so that the allocator, and nothing else, is preloaded. Our own variables
 /// pass through: a mode is a thing to measure.
 pub fn preload(command: &mut Command, allocator: &Allocator) {
+    untuned(command);
+    if let Some(library) = &allocator.library {
+        command.env("LD_PRELOAD", library);
+    }
+}
+
+/// Takes every other allocator, and what tunes the peers, out of the environment.
+fn untuned(command: &mut Command) {
     command.env_remove("LD_PRELOAD");
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| TUNING.iter().any(|prefix| name.starts_with(prefix))) {
             command.env_remove(&name);
         }
-    }
-    if let Some(library) = &allocator.library {
-        command.env("LD_PRELOAD", library);
     }
 }
 

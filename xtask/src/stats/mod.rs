@@ -5,6 +5,7 @@
 
 pub mod bootstrap;
 pub mod holm;
+pub mod resample;
 pub mod robust;
 
 pub use bootstrap::{Bootstrap, Interval};
