@@ -12,7 +12,7 @@ mod campaign;
 #[cfg(test)]
 mod canned;
 mod columns;
-mod count;
+pub(crate) mod count;
 pub(crate) mod diff;
 mod experiment;
 #[cfg(test)]
@@ -24,14 +24,14 @@ pub(crate) mod object;
 pub(crate) mod outcome;
 mod plot;
 mod probe;
-mod process;
-mod question;
+pub(crate) mod process;
+pub(crate) mod question;
 mod reason;
 mod record;
 mod report;
 mod revisions;
 mod samples;
-mod scenario;
+pub(crate) mod scenario;
 mod self_test;
 mod sheet;
 mod trial;
