@@ -32,6 +32,7 @@ pub(crate) fn refill(class: usize) -> *mut u8 {
         lifecycle::tick(heap);
         block
     });
+    lifecycle::nudge();
     match block {
         Some(block) if !block.is_null() => block,
         _ => os::no_memory(),
@@ -83,6 +84,7 @@ pub(crate) fn overflow(block: *mut u8, class: usize) {
             lifecycle::tick(heap);
         })
     };
+    lifecycle::nudge();
     if freed.is_none() && !block.is_null() {
         // The thread has no heap (any more): straight home.
         COMMON.overflowed(class, block);
@@ -125,10 +127,7 @@ fn free_large(block: *mut u8) {
     if !freed {
         misuse::not_ours(block, "free");
     }
-    if let Some(heap) = tls::current() {
-        // SAFETY: this thread's heap; no other reference is live.
-        lifecycle::tick(unsafe { &mut *heap });
-    }
+    lifecycle::tick_own();
 }
 
 /// A block above the thread cache.
@@ -159,10 +158,7 @@ pub(crate) fn malloc_grown(size: usize) -> *mut u8 {
 fn large_block(size: usize, align: usize) -> Option<large::Block> {
     let block = lifecycle::with_slots(|slots| large::alloc(slots, size, align));
     if block.is_some() {
-        if let Some(heap) = tls::current() {
-            // SAFETY: this thread's heap; no other reference is live.
-            lifecycle::tick(unsafe { &mut *heap });
-        }
+        lifecycle::tick_own();
         return block;
     }
     // Give back what is cached and try once more.

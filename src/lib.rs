@@ -24,6 +24,7 @@
 //! thread      heaps, thread-local access, parking lot
 //! policy      settings, modes, mem diet
 //! readers     statistics: what the heap holds, what the counters say
+//! background  the worker that ages an idle heap, behind its gate
 //! lifecycle   start, ticks, trim, fork, exit
 //! api         Rust and C-shaped interfaces
 //! check       the heap walker
@@ -60,6 +61,8 @@ mod thread;
 mod policy;
 
 mod readers;
+
+mod background;
 
 mod lifecycle;
 

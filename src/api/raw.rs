@@ -174,9 +174,12 @@ pub fn trim(keep: usize) -> bool {
 /// Flushes the caches of the calling thread and of finished threads, and returns every free page.
 /// Gives the bytes returned to the system.
 pub fn collect() -> usize {
-    // SAFETY: the calling thread's heap; no other reference is live.
-    let heap = tls::current().map(|heap| unsafe { &mut *heap });
-    lifecycle::trim::release_all(heap)
+    match tls::current() {
+        Some(_) => {
+            lifecycle::with_heap(|heap| lifecycle::trim::release_all(Some(heap))).unwrap_or(0)
+        }
+        None => lifecycle::trim::release_all(None),
+    }
 }
 
 /// Fills the calling thread's magazines of all tiny classes.

@@ -3,6 +3,7 @@
 //! Assumes that the program is quiet: no other thread allocates or frees meanwhile. Promises to
 //! change nothing.
 
+use crate::background;
 use crate::class::COUNT;
 use crate::segment::slab::Slab;
 use crate::segment::{arena, registry};
@@ -41,6 +42,7 @@ impl Walk {
 /// # Safety
 /// No other thread allocates or frees meanwhile.
 pub unsafe fn walk() -> Result<Walk, &'static str> {
+    let _no_worker = background::hold();
     let mut walk = Walk::default();
     let mut broken = None;
     let mut check = |holds: bool, what| {

@@ -1,7 +1,7 @@
 //! `fork` in a threaded program: every lock is taken before, released in the parent, reset in the
 //! child.
 //!
-//! **Lock order**, the only one: process start < settings < parking lot < large-block shards < segment <
+//! **Lock order**, the only one: the worker's round < process start < settings < parking lot < large-block shards < segment <
 //! spans < metadata. A lock is taken only while holding locks that stand before it.
 //!
 //! In the child only the forking thread's heap is in use; the heaps of the other threads may have
@@ -10,6 +10,7 @@
 //! the child frees are taken as remote frees.
 
 use super::start;
+use crate::background;
 use crate::large::big_cache;
 use crate::os;
 use crate::policy::config;
@@ -22,6 +23,7 @@ pub(super) fn register() {
 }
 
 unsafe extern "C" fn before() {
+    background::fork_acquire();
     start::fork_acquire();
     config::fork_acquire();
     park::fork_acquire();
@@ -49,5 +51,6 @@ fn release(child: bool) {
         park::fork_release(child);
         config::fork_release(child);
         start::fork_release(child);
+        background::fork_release(child);
     }
 }

@@ -5,7 +5,7 @@
 //! | environment | first slow-path call | settings from `HAKMEM_*` (`policy::config`) |
 //! | SuperSlabs | first refill | the first arena is reserved |
 //! | magazines | a thread's first refill of a class | storage of that class; all tiny classes with prewarm |
-//! | workers | never in this build | no background thread exists |
+//! | workers | the heap has grown, and the gate `background-worker` is on | one thread (`background`) |
 //!
 //! Assumes nothing about the calling thread. Promises: a call from inside the C library's own
 //! set-up (which may allocate) is an ordinary allocation, never a recursion or a deadlock, because
@@ -14,6 +14,7 @@
 pub(crate) mod fork;
 mod start;
 pub(crate) mod trim;
+mod worker;
 
 use crate::large::big_cache::Slots;
 use crate::policy::config::{self, ConfigError};
@@ -21,27 +22,40 @@ use crate::readers::dump;
 use crate::thread::{heap::Heap, park, tls};
 pub(crate) use start::prewarm;
 pub(crate) use trim::{make_room, tick};
+pub(crate) use worker::nudge;
 
 /// Runs `act` with the calling thread's heap, giving it one if need be. `None`: out of memory.
 #[inline]
 pub(crate) fn with_heap<R>(act: impl FnOnce(&mut Heap) -> R) -> Option<R> {
     if let Some(heap) = tls::current() {
         // SAFETY: this thread's heap; `act` calls nothing that allocates through it.
-        return Some(act(unsafe { &mut *heap }));
+        return Some(unsafe { on_turn(heap, act) });
     }
     if tls::is_gone() {
         // The thread is ending and its heap was parked: borrow one for this call only, so that
         // none is lost when no destructor will run again.
         let heap = park::adopt_or_create()?;
         // SAFETY: ours until it is parked.
-        let result = act(unsafe { &mut *heap });
+        let result = unsafe { on_turn(heap, act) };
         // SAFETY: as above, and not used afterwards.
         unsafe { park::park(heap, false) };
         return Some(result);
     }
     let heap = start::thread()?;
     // SAFETY: this thread's heap from now on.
-    Some(act(unsafe { &mut *heap }))
+    Some(unsafe { on_turn(heap, act) })
+}
+
+/// Runs `act` with a heap while the background worker keeps away from it.
+///
+/// # Safety
+/// The calling thread has the heap, and no other reference to it is live.
+#[inline(always)]
+unsafe fn on_turn<R>(heap: *mut Heap, act: impl FnOnce(&mut Heap) -> R) -> R {
+    // SAFETY: heaps live for ever; the door is written before anyone has the heap.
+    let _inside = unsafe { (*heap).door }.enter();
+    // SAFETY: ours by contract, and the worker is outside.
+    act(unsafe { &mut *heap })
 }
 
 /// Runs `act` with the calling thread's slots for large blocks, or with passing ones if it has no
@@ -50,7 +64,7 @@ pub(crate) fn with_slots<R>(act: impl FnOnce(&mut Slots) -> R) -> R {
     let heap = tls::current().or_else(|| if tls::is_gone() { None } else { start::thread() });
     match heap {
         // SAFETY: this thread's heap; `act` calls nothing that allocates through it.
-        Some(heap) => act(unsafe { &mut (*heap).slots }),
+        Some(heap) => unsafe { on_turn(heap, |heap| act(&mut heap.slots)) },
         None => {
             let mut slots = Slots::new();
             let result = act(&mut slots);
@@ -68,4 +82,13 @@ pub fn set_config(name: &str, text: &str) -> Result<(), ConfigError> {
     config::set(name, text)?;
     dump::arm();
     Ok(())
+}
+
+/// A slow path that needed no more than the slots for large blocks has ended: ticks for it.
+pub(crate) fn tick_own() {
+    if let Some(heap) = tls::current() {
+        // SAFETY: this thread's heap; no other reference is live.
+        unsafe { on_turn(heap, tick) };
+    }
+    nudge();
 }

@@ -83,7 +83,7 @@ unsafe extern "C" fn thread_end(_heap: *mut c_void) {
 extern "C" fn process_end() {
     if let Some(heap) = tls::current() {
         // SAFETY: this thread's heap; no other reference is live.
-        unsafe { (*heap).drain() };
+        unsafe { super::on_turn(heap, Heap::drain) };
     }
     stats::dump_at_exit();
 }
@@ -92,15 +92,17 @@ extern "C" fn process_end() {
 pub(crate) fn prewarm() {
     let Some(heap) = tls::current() else { return };
     for class in 1..FIRST_MID {
-        // SAFETY: this thread's heap; no other reference is live.
-        let heap = unsafe { &mut *heap };
-        if heap.cache.level(class) == 0 {
-            let block = heap.refill(class);
-            if !block.is_null() && !heap.cache.push(class, block) {
-                // SAFETY: the block was just taken from this class.
-                unsafe { heap.overflow(class, block) };
+        let fill = |heap: &mut Heap| {
+            if heap.cache.level(class) == 0 {
+                let block = heap.refill(class);
+                if !block.is_null() && !heap.cache.push(class, block) {
+                    // SAFETY: the block was just taken from this class.
+                    unsafe { heap.overflow(class, block) };
+                }
             }
-        }
+        };
+        // SAFETY: this thread's heap; no other reference is live.
+        unsafe { super::on_turn(heap, fill) };
     }
 }
 

@@ -1,5 +1,6 @@
 //! Giving memory back: by age at a tick, at once on request, and when there is none left.
 
+use crate::background;
 use crate::base::sync::{AtomicU64, Ordering};
 use crate::large::{big_cache, thermal};
 use crate::os;
@@ -19,6 +20,14 @@ fn period() -> u32 {
 /// A slow path was taken: now and then, decays what this heap and the process hold.
 #[inline]
 pub(crate) fn tick(heap: &mut Heap) {
+    if heap.look_due() {
+        look(heap);
+    }
+}
+
+#[cold]
+fn look(heap: &mut Heap) {
+    background::consider(diet::held);
     if let Some(now) = heap.tick_due(period()) {
         tick_now(heap, now);
     }
@@ -31,6 +40,7 @@ fn tick_now(heap: &mut Heap, now: u64) {
     dump::arm();
     dump::answer_late();
     heap.decay(now);
+    background::rouse();
     let last = LAST.load(Ordering::Relaxed);
     if now.saturating_sub(last) < u64::from(period())
         || LAST.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_err()
@@ -43,10 +53,11 @@ fn tick_now(heap: &mut Heap, now: u64) {
     }
 }
 
-fn process_tick(now: u64) {
+/// Ages what all threads share. Gives the bytes returned to the system.
+pub(super) fn process_tick(now: u64) -> usize {
     let decay = thermal::DECAY_MS.load(Ordering::Relaxed);
     thermal::cool();
-    big_cache::age(now as u32, false);
+    let mut returned = big_cache::age(now as u32, false);
     // Heaps whose threads are gone: what they cache has been idle since. One that was purged has
     // nothing, unless blocks have been given back to it.
     let idle = |at: u64, waiting| match at {
@@ -56,13 +67,26 @@ fn process_tick(now: u64) {
     if let Some(parked) = park::take_if(idle) {
         // SAFETY: taken out of the lot, so ours until it is parked again.
         unsafe {
-            (*parked).drain();
-            (*parked).bins.sweep(false);
+            returned += empty(parked);
             park::park(parked, true);
         }
     }
     if thermal::POLICY.load(Ordering::Relaxed) != thermal::FreePolicy::Keep as u8 {
-        arena::purge(decay, os::discard);
+        returned += arena::purge(decay, os::discard);
+    }
+    returned
+}
+
+/// Sends every block that a parked heap caches home, and returns its free pages. Gives the bytes
+/// returned.
+///
+/// # Safety
+/// The calling thread has taken the heap out of the lot.
+unsafe fn empty(parked: *mut Heap) -> usize {
+    // SAFETY: ours by contract; the worker may be visiting.
+    unsafe {
+        let _inside = (*parked).door.enter();
+        (*parked).drain() + (*parked).bins.sweep(false)
     }
 }
 
@@ -79,8 +103,7 @@ pub(crate) fn release_all(mut heap: Option<&mut Heap>) -> usize {
     while let Some(parked) = park::take_if(|at, waiting| at != u64::MAX || waiting) {
         // SAFETY: taken out of the lot, so ours until it is parked again.
         unsafe {
-            returned += (*parked).drain();
-            returned += (*parked).bins.sweep(false);
+            returned += empty(parked);
             park::park(parked, true);
         }
     }

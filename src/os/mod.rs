@@ -14,6 +14,10 @@
 //! | `advise_huge(ptr, size, on)` | a hint; may do nothing |
 //! | `now_ms()` | monotonic, coarse, cheap; wraps are the caller's concern (u64: never) |
 //! | `wait(word, value)`, `wake(word)` | sleep while the word holds the value; wake one sleeper |
+//! | `wait_for(word, value, ms)` | the same, for so long at most |
+//! | `spawn(entry, argument)` | a detached thread that takes no signals; false: there is none |
+//! | `name_thread(name)` | names the calling thread; may do nothing |
+//! | `barrier()` | a full memory barrier in every running thread; false: the system has none |
 //! | `write_stderr(bytes)` | one write as far as possible; never fails loudly |
 //! | `resident_bytes()` | resident memory of the process, or `None` |
 //! | `address_limit()` | bytes of address space the process may use, or `usize::MAX` |

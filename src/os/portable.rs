@@ -82,6 +82,27 @@ pub(crate) fn wait(word: &AtomicU32, value: u32) {
     }
 }
 
+/// Yields once.
+pub(crate) fn wait_for(_word: &AtomicU32, _value: u32, _ms: u32) {
+    std::thread::yield_now();
+}
+
+/// No threads of ours here.
+pub(crate) fn spawn(
+    _entry: unsafe extern "C" fn(*mut c_void) -> *mut c_void,
+    _argument: *mut c_void,
+) -> bool {
+    false
+}
+
+/// Does nothing.
+pub(crate) fn name_thread(_name: &core::ffi::CStr) {}
+
+/// There is none.
+pub(crate) fn barrier() -> bool {
+    false
+}
+
 /// Sleepers look by themselves.
 pub(crate) fn wake(_word: &AtomicU32) {}
 

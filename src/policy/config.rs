@@ -4,7 +4,7 @@
 //! value gets one line that names it, what is allowed and what is used; the program runs on.
 
 use super::settings::{
-    COUNT, DUMP, Form, PREWARM, PRINT, SETTINGS, STATS_SIGNAL, STATS_SIGNALS, Setting,
+    COUNT, DUMP, Form, PREWARM, PRINT, SETTINGS, STATS_SIGNAL, STATS_SIGNALS, Setting, WORKER,
 };
 use crate::base::sync::{AtomicBool, Ordering};
 use crate::os::{self, lock::Lock, report};
@@ -270,6 +270,24 @@ pub fn print(out: &mut dyn Write) -> fmt::Result {
 /// Whether threads fill their magazines at their start.
 pub(crate) fn prewarm_wanted() -> bool {
     PREWARM.load(Ordering::Relaxed)
+}
+
+/// When there is to be a background worker.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Worker {
+    Off,
+    /// Once the heap has grown.
+    Auto,
+    On,
+}
+
+/// What `HAKMEM_WORKER` says.
+pub(crate) fn worker() -> Worker {
+    match WORKER.load(Ordering::Relaxed) {
+        0 => Worker::Off,
+        1 => Worker::Auto,
+        _ => Worker::On,
+    }
 }
 
 /// Whether statistics are printed at process exit.

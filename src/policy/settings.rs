@@ -4,11 +4,12 @@
 //! A new setting is one row here. Assumes that `apply` is called with a value that its form allows.
 
 use super::diet;
-use crate::base::sync::{AtomicBool, AtomicUsize, Ordering};
+use crate::base::sync::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use crate::class;
 use crate::frontend::magazine;
 use crate::large::{THRESHOLD, big_cache, thermal, thermal::FreePolicy};
 use crate::segment::{arena, slab};
+use crate::thread::turn;
 use core::fmt::{self, Write};
 
 /// What a value of a setting looks like.
@@ -56,6 +57,9 @@ pub(super) static STATS_SIGNAL: AtomicUsize = AtomicUsize::new(0);
 /// Whether the configuration is printed once it is read.
 /// Relaxed: read by the thread that has read the configuration.
 pub(super) static PRINT: AtomicBool = AtomicBool::new(false);
+/// When there is a background worker: off, auto, on.
+/// Relaxed: a setting; a late look obeys the one before.
+pub(super) static WORKER: AtomicU8 = AtomicU8::new(1);
 /// The budget of BigCache's shared part when it is on.
 const SHARED_BYTES: usize = 64 << 20;
 
@@ -172,6 +176,20 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
         apply: |value| thermal::DECAY_MS.store(value as u32, Ordering::Relaxed),
     },
     Setting {
+        name: "WORKER",
+        old: None,
+        category: "Memory",
+        form: Form::Words(&["off", "auto", "on"]),
+        default: 1,
+        modes: None,
+        compiled_in: turn::ON,
+        apply: |value| {
+            if turn::ON {
+                WORKER.store(value as u8, Ordering::Relaxed);
+            }
+        },
+    },
+    Setting {
         name: "MEM_LIMIT",
         old: Some("HAKMEM_MEM_DIET"),
         category: "Memory",
@@ -243,7 +261,7 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
     },
 ];
 /// Number of settings.
-pub(super) const COUNT: usize = 17;
+pub(super) const COUNT: usize = 18;
 impl Form {
     /// The value that a text means; `None` if it is not allowed.
     pub(super) fn parse(self, text: &[u8]) -> Option<u64> {

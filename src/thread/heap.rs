@@ -13,10 +13,17 @@ use crate::segment::meta;
 use crate::segment::slab::PendingStack;
 use crate::telemetry::tally::{COMMON, Handle, Tally};
 use crate::thread::tls;
+use crate::thread::turn::{Door, Turn};
 use core::ptr;
 
 /// Slow-path operations between two looks at the clock.
 const OPS_PER_LOOK: u32 = 64;
+
+/// What other threads touch while a heap is borrowed mutably.
+struct Apart {
+    pending: PendingStack,
+    turn: Turn,
+}
 
 /// A heap.
 #[repr(C)]
@@ -29,6 +36,8 @@ pub(crate) struct Heap {
     pub(crate) bins: Bins,
     /// Large blocks kept for this thread.
     pub(crate) slots: Slots,
+    /// Where a slow path begins and ends its turn; written before publication.
+    pub(crate) door: Door,
     /// Next heap in the list of all; written once.
     pub(super) next: *mut Heap,
     /// Next heap in the parking lot; guarded by its lock.
@@ -61,12 +70,13 @@ pub(crate) unsafe fn tally_of(heap: *const Heap) -> &'static Tally {
 }
 
 impl Heap {
-    pub(super) const fn new(pending: &'static PendingStack) -> Self {
+    pub(super) const fn new(pending: &'static PendingStack, turn: &'static Turn) -> Self {
         Heap {
             cache: UnifiedCache::new(),
             tally: COMMON,
             bins: Bins::new(pending),
             slots: Slots::new(),
+            door: Door::new(turn),
             next: ptr::null_mut(),
             next_parked: ptr::null_mut(),
             parked_at: 0,
@@ -77,19 +87,20 @@ impl Heap {
 
     /// A fresh heap in metadata, or `None` without memory.
     pub(super) fn create() -> Option<*mut Heap> {
-        let pending = meta::alloc(size_of::<PendingStack>(), false)?;
+        let apart = meta::alloc(size_of::<Apart>(), false)?;
         let Some(heap) = meta::alloc(size_of::<Home>(), false) else {
             // SAFETY: just allocated with this size.
-            unsafe { meta::free(pending, size_of::<PendingStack>()) };
+            unsafe { meta::free(apart, size_of::<Apart>()) };
             return None;
         };
-        let (heap, pending) = (heap.as_ptr().cast::<Heap>(), pending.as_ptr().cast());
+        let (heap, apart) = (heap.as_ptr().cast::<Heap>(), apart.as_ptr().cast::<Apart>());
         // SAFETY: aligned storage of the right sizes, never freed. The sentinel is a valid empty
-        // heap, all of its fields are plain data, and a heap of its own needs a stack of its own.
+        // heap, all of its fields are plain data, and a heap of its own needs what lies apart.
         unsafe {
-            core::ptr::write(pending, PendingStack::new());
+            core::ptr::write(apart, Apart { pending: PendingStack::new(), turn: Turn::new() });
             heap.copy_from_nonoverlapping(&raw const tls::EMPTY, 1);
-            (*heap).bins.pending = &*pending;
+            (*heap).bins.pending = &(*apart).pending;
+            (*heap).door = Door::new(&(*apart).turn);
             (&raw mut (*heap.cast::<Home>()).tally).write(Tally::new());
             let tally = Handle::of(tally_of(heap));
             (*heap).tally = tally;
@@ -182,14 +193,33 @@ impl Heap {
         self.slots.age(now as u32);
     }
 
-    /// Counts a slow-path operation; now and then looks at the clock. The time, if a tick is due.
+    /// The background worker's visit: what `decay` does, but for the magazines. Gives the bytes
+    /// returned.
+    ///
+    /// # Safety
+    /// Nobody else touches what lies behind the magazines of `heap` (see `turn`).
+    pub(crate) unsafe fn age_behind(heap: *mut Heap, now: u64) -> usize {
+        // SAFETY: by contract; the fields are borrowed one by one, as the heap's thread may be using the
+        // magazines.
+        unsafe {
+            (*heap).slots.age(now as u32);
+            (*heap).bins.sweep(true)
+        }
+    }
+
+    /// Counts a slow-path operation. True: it is time to look at the clock.
     #[inline]
-    pub(crate) fn tick_due(&mut self, period: u32) -> Option<u64> {
+    pub(crate) fn look_due(&mut self) -> bool {
         self.countdown -= 1;
         if self.countdown != 0 {
-            return None;
+            return false;
         }
         self.countdown = OPS_PER_LOOK;
+        true
+    }
+
+    /// Looks at the clock. The time, if a tick is due.
+    pub(crate) fn tick_due(&mut self, period: u32) -> Option<u64> {
         let now = os::now_ms();
         if now.wrapping_sub(self.last_tick) < u64::from(period) {
             return None;

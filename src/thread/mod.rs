@@ -2,8 +2,10 @@
 //!
 //! A finished thread's heap is parked whole, magazines and slabs as they are, and handed to the
 //! next thread that needs one. A parked heap can still receive remote frees, and any thread may
-//! take it for a moment to purge it. Heaps are never freed.
+//! take it for a moment to purge it. Heaps are never freed. `turn` keeps a background worker and a
+//! heap's thread apart.
 
 pub(crate) mod heap;
 pub(crate) mod park;
 pub(crate) mod tls;
+pub(crate) mod turn;

@@ -10,14 +10,17 @@
 //! under Miri, it is a `thread_local!` without a destructor.
 
 use super::heap::Heap;
+use super::turn::Turn;
 use crate::segment::slab::PendingStack;
 
 /// What a thread has before its first allocation. Never written.
-pub(crate) static EMPTY: Heap = Heap::new(&NOBODY);
+pub(crate) static EMPTY: Heap = Heap::new(&NOBODY, &NO_TURN);
 /// What a thread has after its heap was parked at its end. Never written.
-pub(crate) static GONE: Heap = Heap::new(&NOBODY);
+pub(crate) static GONE: Heap = Heap::new(&NOBODY, &NO_TURN);
 /// The sentinels own no slabs.
 static NOBODY: PendingStack = PendingStack::new();
+/// Nobody takes a turn with them.
+static NO_TURN: Turn = Turn::new();
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
 mod imp {

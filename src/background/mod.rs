@@ -1,0 +1,153 @@
+//! The background worker: one thread that gives memory back for a program that sleeps.
+//!
+//! | it is | when |
+//! |---|---|
+//! | not there | in small programs: it is born once the heap holds [`GROWN_BYTES`] (`HAKMEM_WORKER=auto`), at the first look (`on`) or never (`off`) |
+//! | at work | every half decay period, as long as rounds find something |
+//! | asleep | after [`QUIET_ROUNDS`] rounds that found nothing; the next tick of any thread wakes it |
+//!
+//! What a round does is the caller's (`lifecycle::worker`). A round is made under a lock that `fork`
+//! takes first, so that none is under way at a fork; the child has no worker until it needs one.
+//! Process exit needs no care: a round touches nothing that is ever destroyed.
+//!
+//! Assumes that `nudge` is called without any lock or heap held: starting a thread may allocate.
+//! Without the gate `background-worker` all of this is empty.
+
+use crate::base::sync::{AtomicBool, AtomicU32, Ordering};
+use crate::os::{self, lock::Lock, lock::LockGuard};
+use crate::policy::config::{self, Worker};
+use crate::thread::turn::ON;
+use core::ffi::c_void;
+use core::ptr;
+
+/// Bytes held from which on a heap has a worker.
+const GROWN_BYTES: usize = 32 << 20;
+/// Rounds without anything to do after which the worker goes to sleep: eight decay periods, twice
+/// what anything is kept for.
+const QUIET_ROUNDS: u32 = 16;
+
+/// Whether there should be a worker. Relaxed: a late look starts it a slow path later.
+static DUE: AtomicBool = AtomicBool::new(false);
+/// Whether there is one, or none can be had. Relaxed: the exchange lets one thread start it, and the
+/// thread that is started is ordered by its start.
+static ALIVE: AtomicBool = AtomicBool::new(false);
+/// 1 while the worker sleeps without an end. Relaxed: a late look wakes it a tick later.
+static ASLEEP: AtomicU32 = AtomicU32::new(0);
+/// What the worker sleeps on between rounds; never changes.
+static NAP: AtomicU32 = AtomicU32::new(0);
+/// Held during a round.
+static ROUND: Lock<()> = Lock::new(());
+
+/// What a round found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Nothing to give back, now or soon.
+    Nothing,
+    /// Something was given back, or will be when it is old enough.
+    Something,
+}
+
+/// One round; gives the milliseconds until the next one, too.
+pub(crate) type Round = fn() -> (Found, u32);
+
+/// A thread looks at the clock: should there be a worker? `held`: bytes that the heap holds.
+#[inline]
+pub(crate) fn consider(held: impl FnOnce() -> usize) {
+    if ON && !DUE.load(Ordering::Relaxed) {
+        let due = match config::worker() {
+            Worker::Off => false,
+            Worker::Auto => held() >= GROWN_BYTES,
+            Worker::On => true,
+        };
+        if due {
+            DUE.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A slow path has ended: starts the worker if there should be one.
+#[inline(always)]
+pub(crate) fn nudge(round: Round) {
+    if ON && DUE.load(Ordering::Relaxed) && !ALIVE.load(Ordering::Relaxed) {
+        start(round);
+    }
+}
+
+#[cold]
+fn start(round: Round) {
+    if config::worker() == Worker::Off || ALIVE.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    // Where no barrier or no thread can be had, ALIVE stays set: there is nothing to try again.
+    if os::barrier() {
+        os::spawn(main, round as *mut c_void);
+    }
+}
+
+/// A tick: wakes the worker if it sleeps for good.
+#[inline]
+pub(crate) fn rouse() {
+    if ON && ASLEEP.load(Ordering::Relaxed) != 0 {
+        ASLEEP.store(0, Ordering::Relaxed);
+        os::wake(&ASLEEP);
+    }
+}
+
+unsafe extern "C" fn main(round: *mut c_void) -> *mut c_void {
+    // SAFETY: `start` passed a `Round`.
+    let round: Round = unsafe { core::mem::transmute(round) };
+    os::name_thread(c"hakmem-worker");
+    let mut quiet = 0;
+    while config::worker() != Worker::Off {
+        let (found, pause) = {
+            let _round = ROUND.lock();
+            round()
+        };
+        quiet = if found == Found::Something { 0 } else { quiet + 1 };
+        if quiet < QUIET_ROUNDS {
+            os::wait_for(&NAP, 0, pause);
+            continue;
+        }
+        ASLEEP.store(1, Ordering::Relaxed);
+        while ASLEEP.load(Ordering::Relaxed) != 0 {
+            os::wait(&ASLEEP, 1);
+        }
+        quiet = 0;
+    }
+    // Switched off. Switched on again, a later look starts another.
+    DUE.store(false, Ordering::Relaxed);
+    ALIVE.store(false, Ordering::Relaxed);
+    ptr::null_mut()
+}
+
+/// While the result lives, no round begins: for who looks at all heaps.
+pub(crate) fn hold() -> Option<LockGuard<'static, ()>> {
+    ON.then(|| ROUND.lock())
+}
+
+/// Waits for the end of a round before a fork.
+pub(crate) fn fork_acquire() {
+    if ON {
+        ROUND.acquire();
+    }
+}
+
+/// Lets rounds go on after a fork; in the child there is no worker any more.
+///
+/// # Safety
+/// The calling thread took the lock in `fork_acquire`; `child` only in the child.
+pub(crate) unsafe fn fork_release(child: bool) {
+    if !ON {
+        return;
+    }
+    // SAFETY: by the caller's contract.
+    unsafe {
+        if child {
+            ALIVE.store(false, Ordering::Relaxed);
+            ASLEEP.store(0, Ordering::Relaxed);
+            ROUND.reset();
+        } else {
+            ROUND.release();
+        }
+    }
+}

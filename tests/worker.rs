@@ -1,0 +1,210 @@
+//! The background worker (gate `background-worker`): an idle program shrinks, a small one has no
+//! second thread, and neither fork nor exit nor a change of mind meets a round half-way.
+//!
+//! Without the gate the same programs show that nothing of it is there.
+
+mod common;
+
+use common::memory::resident;
+use common::model::Model;
+use common::random::Random;
+use common::{SANITIZED, child, walk};
+use hakmem::raw;
+use std::time::{Duration, Instant};
+
+/// Whether this build has a worker.
+const ON: bool = cfg!(feature = "background-worker");
+const MIB: usize = 1 << 20;
+
+/// Threads of this process.
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").expect("/proc/self/task").count()
+}
+
+/// Waits until `holds`, two seconds at most.
+fn soon(holds: impl Fn() -> bool) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(2) {
+        if holds() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    holds()
+}
+
+/// A heap of `total` bytes in blocks of 16 to 1,024 bytes, of which nine in ten have been freed at
+/// random. Gives those that are left.
+fn thinned(total: usize) -> Vec<*mut u8> {
+    let mut random = Random::new(90);
+    let mut blocks = Vec::new();
+    let mut bytes = 0;
+    while bytes < total {
+        let size = 16 + random.below(1009);
+        let at = raw::malloc(size);
+        // SAFETY: ours.
+        unsafe { at.write_bytes(7, size) };
+        blocks.push(at);
+        bytes += size;
+    }
+    for _ in 0..blocks.len() / 10 * 9 {
+        let at = blocks.swap_remove(random.below(blocks.len()));
+        // SAFETY: ours, freed once.
+        unsafe { raw::free(at) };
+    }
+    blocks
+}
+
+#[test]
+fn an_idle_program_shrinks() {
+    if SANITIZED {
+        return; // Shadow memory counts as resident, too.
+    }
+    child::run("an_idle_program_shrinks", "", &[], || {
+        let before = resident();
+        let kept = thinned(100 * MIB);
+        let full = resident() - before;
+        let shrunk = soon(|| resident() - before < full * 13 / 20);
+        assert_eq!(shrunk, ON, "{full} bytes became {}", resident() - before);
+        assert_eq!(threads() > 2, ON);
+        // SAFETY: ours, each was filled with this byte.
+        assert!(kept.iter().all(|&at| unsafe { *at } == 7));
+        raw::collect();
+        walk();
+    })
+    .is_quiet();
+}
+
+#[test]
+fn cached_blocks_of_an_idle_thread_go_back() {
+    if SANITIZED {
+        return;
+    }
+    child::run("cached_blocks_of_an_idle_thread_go_back", "", &[], || {
+        let _grown = thinned(40 * MIB);
+        let run = raw::malloc(MIB);
+        // SAFETY: ours.
+        unsafe {
+            run.write_bytes(1, MIB);
+            raw::free(run);
+        }
+        // Only what this thread keeps is looked at: a page of the run.
+        let gone = soon(|| common::memory::resident_pages(run, MIB) != Some(MIB / 4096));
+        assert_eq!(gone, ON);
+    })
+    .is_quiet();
+}
+
+#[test]
+fn a_small_program_has_no_worker() {
+    child::run("a_small_program_has_no_worker", "", &[], || {
+        let count = threads();
+        let _kept = thinned(4 * MIB);
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(threads(), count);
+    })
+    .is_quiet();
+}
+
+#[test]
+fn it_comes_and_goes_as_it_is_told() {
+    let test = "it_comes_and_goes_as_it_is_told";
+    let ended = child::run(test, "off", &[("HAKMEM_WORKER", "off")], || {
+        let count = threads();
+        let _kept = thinned(100 * MIB);
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(threads(), count);
+    });
+    ended.is_good();
+    let ended = child::run(test, "on", &[("HAKMEM_WORKER", "on")], || {
+        let count = threads();
+        let mut kept = thinned(MIB);
+        assert_eq!(threads(), count + usize::from(ON));
+        if ON {
+            assert_eq!(hakmem::set_config("WORKER", "off"), Ok(()));
+            assert!(soon(|| threads() == count), "the worker ends");
+            kept.extend(thinned(100 * MIB));
+            assert_eq!(threads(), count);
+            assert_eq!(hakmem::set_config("WORKER", "auto"), Ok(()));
+            kept.extend(thinned(20 * MIB));
+            assert!(soon(|| threads() == count + 1), "another one is born");
+        }
+    });
+    ended.is_good();
+    if !child::is_child() && !ON {
+        assert!(ended.lines().iter().any(|line| line.contains("WORKER")), "{ended:#?}");
+    }
+}
+
+#[test]
+fn threads_work_on_while_it_visits() {
+    let variables = [("HAKMEM_WORKER", "on"), ("HAKMEM_DECAY_MS", "1")];
+    let ended = child::run("threads_work_on_while_it_visits", "", &variables, || {
+        let until = Instant::now() + Duration::from_secs(2);
+        std::thread::scope(|scope| {
+            for seed in 0..4 {
+                scope.spawn(move || {
+                    let mut random = Random::new(seed);
+                    let mut model = Model::new();
+                    while Instant::now() < until {
+                        for _ in 0..1000 {
+                            let call = model.call(&mut random, 500);
+                            model.apply(call);
+                        }
+                        // Idle now and then, so that there is something to visit.
+                        std::thread::sleep(Duration::from_millis(random.below(30) as u64));
+                        model.check_all();
+                    }
+                });
+            }
+        });
+        assert_eq!(hakmem::set_config("WORKER", "off").is_ok(), ON);
+        std::thread::sleep(Duration::from_millis(100));
+        raw::collect();
+        assert_eq!(walk().user(), 0);
+    });
+    ended.is_good();
+}
+
+#[test]
+fn fork_in_the_middle() {
+    let variables = [("HAKMEM_WORKER", "on"), ("HAKMEM_DECAY_MS", "1")];
+    let ended = child::run("fork_in_the_middle", "", &variables, || {
+        for round in 0..if SANITIZED { 3 } else { 20 } {
+            let kept = thinned(4 * MIB);
+            // SAFETY: the child uses the heap, and nothing of the test harness.
+            let pid = unsafe { libc::fork() };
+            if pid == 0 {
+                // The worker of the parent is not there; one of its own may be.
+                let more = thinned(4 * MIB);
+                let fine = more.iter().chain(&kept).all(|&at| {
+                    // SAFETY: ours, each was filled with this byte.
+                    unsafe { *at == 7 }
+                });
+                // SAFETY: ends the child without the harness's exit handlers.
+                unsafe { libc::_exit(i32::from(!fine)) };
+            }
+            let mut status = 0;
+            // SAFETY: waits for our child.
+            assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
+            assert_eq!(status, 0, "round {round}");
+            for at in kept {
+                // SAFETY: ours, freed once.
+                unsafe { raw::free(at) };
+            }
+        }
+    });
+    ended.is_good();
+}
+
+#[test]
+fn exit_in_the_middle() {
+    let variables = [("HAKMEM_WORKER", "on"), ("HAKMEM_DECAY_MS", "1")];
+    for round in 0..if SANITIZED { 2 } else { 10 } {
+        let ended = child::run("exit_in_the_middle", &round.to_string(), &variables, || {
+            let _kept = thinned(8 * MIB);
+            std::thread::sleep(Duration::from_millis(round));
+        });
+        ended.is_good();
+    }
+}
