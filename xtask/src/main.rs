@@ -17,6 +17,7 @@ mod sanitize;
 mod shared;
 mod stats;
 mod test;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -44,6 +45,8 @@ enum Command {
     Matrix(Box<matrix::Args>),
     /// Write features.md, the table of all gates, or check that it is current
     Features(Box<features::Args>),
+    /// Does a gate's code run in the scenarios, where, and how often per operation?
+    Verify(verify::Args),
     /// Run every test
     Test(Box<test::Args>),
     /// Run real programs on the heap and compare their output with the system's heap
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Audit(args) => audit::run(args),
         Command::Matrix(args) => matrix::run(*args),
         Command::Features(args) => features::run(*args),
+        Command::Verify(args) => verify::run(args),
         Command::Test(args) => test::run(*args),
         Command::Real(args) => real::run(*args),
         Command::Sanitize(args) => sanitize::run(*args),

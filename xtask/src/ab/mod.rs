@@ -16,7 +16,7 @@ pub(crate) mod count;
 pub(crate) mod diff;
 mod experiment;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub(crate) mod judge;
 pub(crate) mod link;
 mod measure;

@@ -88,21 +88,55 @@ impl Annotated {
 
     /// Where an address comes from: the innermost function of the checkout, else the innermost.
     fn source(&self, address: u64) -> Option<String> {
-        let mut frames = self.lines.as_ref()?.find_frames(address).ok()?;
-        let mut innermost = None;
+        let mut frames = self.frames_at(address).into_iter().peekable();
+        let innermost = frames.peek().cloned();
+        frames.find(|frame| frame.ours).or(innermost).map(|frame| frame.told())
+    }
+
+    /// The functions that are inlined into one another at an instruction, the innermost first.
+    /// Empty where the file has no line tables.
+    pub fn frames(&self, symbol: &str, offset: u64) -> Vec<Frame> {
+        self.functions.get(symbol).map_or(Vec::new(), |start| self.frames_at(start + offset))
+    }
+
+    fn frames_at(&self, address: u64) -> Vec<Frame> {
+        let mut all = Vec::new();
+        let Some(Ok(mut frames)) = self.lines.as_ref().map(|lines| lines.find_frames(address))
+        else {
+            return all;
+        };
         while let Ok(Some(frame)) = frames.next() {
             let location = frame.location.as_ref();
             let file = location.and_then(|location| location.file).unwrap_or_default();
-            let line = location.and_then(|location| location.line).unwrap_or(0);
             let function = frame.function.as_ref().and_then(|name| name.raw_name().ok());
-            let function = function.map(|raw| short(&plain_name(&raw))).unwrap_or_default();
-            let told = format!("{}:{line} {function}", place(file)).trim_end().to_owned();
-            if Path::new(file).starts_with(paths::root()) {
-                return Some(told);
-            }
-            innermost.get_or_insert(told);
+            all.push(Frame {
+                place: place(file),
+                line: location.and_then(|location| location.line).unwrap_or(0),
+                function: function.map(|raw| short(&plain_name(&raw))).unwrap_or_default(),
+                ours: Path::new(file).starts_with(paths::root()),
+            });
         }
-        innermost
+        all
+    }
+}
+
+/// One of the functions that an instruction belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// The file: below the checkout, without `src/`, else its last three parts.
+    pub place: String,
+    /// The line in it.
+    pub line: u32,
+    /// The function's name, without its path.
+    pub function: String,
+    /// Whether the file belongs to the checkout.
+    pub ours: bool,
+}
+
+impl Frame {
+    /// `file:line function`.
+    pub fn told(&self) -> String {
+        format!("{}:{} {}", self.place, self.line, self.function).trim_end().to_owned()
     }
 }
 
@@ -148,9 +182,11 @@ fn place(file: &str) -> String {
     parts[parts.len().saturating_sub(3)..].join("/")
 }
 
-/// The last part of a function's path, without its generic arguments.
+/// The last part of a function's path, without its generic arguments; of a closure, the function
+/// that it stands in.
 fn short(name: &str) -> String {
     let (mut depth, mut last, mut ended) = (0usize, String::new(), false);
+    let mut before = String::new();
     for c in name.chars() {
         match c {
             '<' => depth += 1,
@@ -158,15 +194,22 @@ fn short(name: &str) -> String {
             ':' if depth == 0 => ended = true,
             _ if depth == 0 => {
                 // Generic arguments follow `::` too; only another name is another part.
-                if std::mem::take(&mut ended) {
-                    last.clear();
+                if std::mem::take(&mut ended) && !last.is_empty() {
+                    let part = std::mem::take(&mut last);
+                    if !part.starts_with('{') {
+                        before = part;
+                    }
                 }
                 last.push(c);
             }
             _ => {}
         }
     }
-    if last.is_empty() { name.to_owned() } else { last }
+    match last.is_empty() {
+        true => name.to_owned(),
+        false if last.starts_with('{') && !before.is_empty() => format!("{before} {last}"),
+        false => last,
+    }
 }
 
 #[cfg(test)]
@@ -178,6 +221,8 @@ mod tests {
         assert_eq!(short("hakmem::telemetry::tally::Tally::add::<hakmem::X>"), "add");
         assert_eq!(short("<a::B as c::D>::drop"), "drop");
         assert_eq!(short("malloc"), "malloc");
+        assert_eq!(short("hakmem::cold::refill::{closure#0}"), "refill {closure#0}");
+        assert_eq!(short("a::b::{impl#3}::get::<u8>::{closure#1}::{closure#0}"), "get {closure#0}");
         let root = paths::root().display();
         assert_eq!(place(&format!("{root}/src/hot.rs")), "hot.rs");
         assert_eq!(place(&format!("{root}/preload/src/family.rs")), "preload/src/family.rs");

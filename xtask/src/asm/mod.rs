@@ -4,7 +4,7 @@
 //! executes between the entry of a function and its return is counted, listed from the file with
 //! its symbols, and compared with the golden counts.
 
-mod annotate;
+pub(crate) mod annotate;
 mod difference;
 mod gates;
 mod golden;
