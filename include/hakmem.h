@@ -27,6 +27,9 @@ extern "C" {
 /* What a counter reads when the library was built without it: never a silent zero. */
 #define HAK_NOT_COMPILED_IN UINT64_MAX
 
+/* What the system does not tell. */
+#define HAK_UNKNOWN UINT64_MAX
+
 /* The class groups of the tiny tier, C0..C7: requests up to 8, 16, 32, ..., 1024 bytes. */
 #define HAK_CLASS_GROUPS 8
 
@@ -49,6 +52,66 @@ enum hak_cache_counter {
     HAK_CACHE_COUNTERS
 };
 
+/* Columns of hak_stats.slab_frees (gate tiny-free-stats): tiny blocks that left a magazine. */
+enum hak_slab_counter {
+    HAK_SLAB_LOCAL,  /* for a slab of the heap that had them */
+    HAK_SLAB_REMOTE, /* for a slab of another heap */
+    HAK_SLAB_COUNTERS
+};
+
+/* Columns of hak_stats.bad_classes (gate metric-bad-class): size classes out of range. */
+enum hak_bad_class {
+    HAK_BAD_ALLOCATIONS, /* in allocations, which failed */
+    HAK_BAD_FREES,       /* in frees, which went by the block's address */
+    HAK_BAD_CLASSES
+};
+
+/* Rows of hak_stats.remote_queues (gate remote-target-stats): queues of slabs that other threads
+ * have freed into, by the length at which their owner found them: 1, 2, 3 to 4, 5 to 8, ..., 33 to
+ * 64, more. */
+#define HAK_QUEUE_LENGTHS 8
+
+/* Columns of hak_stats.remote_queues. */
+enum hak_queue_counter {
+    HAK_QUEUE_DRAINS, /* queues of this length */
+    HAK_QUEUE_SLABS,  /* slabs in them */
+    HAK_QUEUE_BLOCKS, /* blocks that came home with the slabs */
+    HAK_QUEUE_COUNTERS
+};
+
+/* Rows of hak_stats.os_calls (gate superslab-os-stats). */
+enum hak_os_call {
+    HAK_OS_MAP,         /* mmap */
+    HAK_OS_UNMAP,       /* munmap */
+    HAK_OS_REMAP,       /* mremap; its bytes are those of the new size */
+    HAK_OS_PROTECT,     /* mprotect */
+    HAK_OS_DISCARD,     /* madvise: pages given back */
+    HAK_OS_ADVISE_HUGE, /* madvise: for or against huge pages */
+    HAK_OS_CALLS
+};
+
+/* Columns of hak_stats.os_calls. */
+enum hak_os_counter {
+    HAK_OS_DONE,    /* calls that did what they were asked for */
+    HAK_OS_BYTES,   /* bytes in these */
+    HAK_OS_REFUSED, /* calls that the system refused */
+    HAK_OS_COUNTERS
+};
+
+/* Columns of hak_stats.served (gate front-metrics): allocations by the layer that had the block. */
+enum hak_server {
+    HAK_SERVED_UNIFIED_CACHE, /* the thread's magazine */
+    HAK_SERVED_LOCAL_BITMAP,  /* a refill, from its slab's bitmap */
+    HAK_SERVED_REMOTE_DRAIN,  /* a refill, from what other threads had given back */
+    HAK_SERVED_BUMP,          /* a refill, carved from a slab that was there */
+    HAK_SERVED_NEW_SLAB,      /* a refill, carved from a slab made for it */
+    HAK_SERVED_LARGE_SLOTS,   /* the thread's slots for large blocks */
+    HAK_SERVED_BIG_CACHE,     /* the part of the BigCache that threads share */
+    HAK_SERVED_ARENA,         /* a fresh run of an arena */
+    HAK_SERVED_MAPPING,       /* a fresh mapping of its own */
+    HAK_SERVERS
+};
+
 /* A reading of the whole process. Fields are only ever added, at the end. */
 struct hak_stats {
     size_t size; /* set by the caller: sizeof(struct hak_stats) */
@@ -66,6 +129,17 @@ struct hak_stats {
     uint64_t tiny_free_calls; /* frees of tiny blocks */
     uint64_t class_groups[HAK_CLASS_GROUPS][HAK_CLASS_COUNTERS];
     uint64_t unified_cache[HAK_CLASS_GROUPS + 1][HAK_CACHE_COUNTERS]; /* the last row: mid tier */
+
+    uint64_t resident_bytes;  /* of the whole process; HAK_UNKNOWN if the system does not tell */
+    uint64_t counters_shared; /* 1: all threads share one set of counters (gate telemetry-shared) */
+
+    /* Counters of gates, as above. */
+    uint64_t c7_frees; /* frees in class group C7 (gate c7-free-count) */
+    uint64_t slab_frees[HAK_CLASS_GROUPS][HAK_SLAB_COUNTERS];
+    uint64_t bad_classes[HAK_BAD_CLASSES];
+    uint64_t remote_queues[HAK_QUEUE_LENGTHS][HAK_QUEUE_COUNTERS];
+    uint64_t os_calls[HAK_OS_CALLS][HAK_OS_COUNTERS];
+    uint64_t served[HAK_SERVERS];
 };
 
 /* The library's version, as "major.minor.patch". Static text. */
@@ -78,6 +152,11 @@ const char *hak_version(void);
  * 0, or EINVAL: out is null or out->size smaller than the size field itself. */
 int hak_stats(struct hak_stats *out);
 
+/* Reads one figure by its name in the text or the JSON: "heaps", "served.arena",
+ * "class_groups.C5.hits". 0, or ENOENT: no such figure, or the system does not tell; ENOTSUP: its
+ * counter is not compiled in; EINVAL: a null pointer. On an error *value is as it was. */
+int hak_stats_get(const char *name, uint64_t *value);
+
 /* Writes the statistics to a file descriptor, as text for people. 0, or the errno of write(2). */
 int hak_stats_print(int fd);
 
@@ -85,6 +164,22 @@ int hak_stats_print(int fd);
  * to fit and ended with a zero byte (if size > 0). Returns the length of the whole text without
  * the zero byte: if that is >= size, it was cut. A null buffer is allowed if size is 0. */
 size_t hak_stats_json(char *buffer, size_t size);
+
+/* What is recorded event by event. */
+enum hak_events {
+    HAK_FREE_TRACE,   /* the first 128 frees of tiny blocks (gate tiny-free-trace) */
+    HAK_DEBUG_RING,   /* the last 256 events of every heap (gate tiny-debug-ring) */
+    HAK_CLASS_OOB_LOG /* refills of a class out of bounds (gate p0-class-oob-log) */
+};
+
+/* Writes what is recorded to a file descriptor, an event per line. 0, or EINVAL: no such record;
+ * ENOTSUP: not compiled in, which the text says, too; or the errno of write(2). */
+int hak_events_print(int which, int fd);
+
+/* Writes what is recorded as a JSON array into a buffer, as hak_stats_json does; null in JSON if
+ * it is not compiled in. Events may come in between two calls: a buffer that was large enough may
+ * be so no longer. 0: no such record. */
+size_t hak_events_json(int which, char *buffer, size_t size);
 
 /* Gives unused memory back to the system now. `keep`, the bytes that malloc_trim keeps at the top
  * of its heap, is ignored: there is no top. 1 if anything was given back, else 0. */

@@ -143,6 +143,102 @@ static void test_text(void) {
     CHECK(errno == 5);
 }
 
+/* Every figure by name says what the struct says, or that it is not compiled in. */
+static void test_figures(void) {
+    enum { FREED = 200 };
+    for (int i = 0; i < FREED; i++) free(malloc(1000));
+    struct hak_stats stats = read_stats();
+    CHECK(stats.resident_bytes == HAK_UNKNOWN || stats.resident_bytes > 100000);
+    CHECK(stats.counters_shared <= 1);
+    const struct {
+        const char *name;
+        uint64_t field;
+        int exact; /* nothing changes it meanwhile */
+    } figures[] = {
+        {"heaps", stats.heaps, 1},
+        {"huge_blocks", stats.huge_blocks, 1},
+        {"tiny_free_calls", stats.tiny_free_calls, 0},
+        {"c7_frees", stats.c7_frees, 1},
+        {"class_groups.C7.hits", stats.class_groups[7][HAK_CLASS_HITS], 1},
+        {"class_groups.C7.refilled_blocks", stats.class_groups[7][HAK_CLASS_REFILLED], 1},
+        {"unified_cache.mid.misses", stats.unified_cache[8][HAK_CACHE_MISSES], 1},
+        {"slab_frees.C7.local", stats.slab_frees[7][HAK_SLAB_LOCAL], 1},
+        {"slab_frees.C7.remote", stats.slab_frees[7][HAK_SLAB_REMOTE], 1},
+        {"bad_classes.allocations", stats.bad_classes[HAK_BAD_ALLOCATIONS], 1},
+        {"bad_classes.frees", stats.bad_classes[HAK_BAD_FREES], 1},
+        {"remote_queues.1.drains", stats.remote_queues[0][HAK_QUEUE_DRAINS], 1},
+        {"remote_queues.65+.blocks", stats.remote_queues[7][HAK_QUEUE_BLOCKS], 1},
+        {"os_calls.map.calls", stats.os_calls[HAK_OS_MAP][HAK_OS_DONE], 1},
+        {"os_calls.map.bytes", stats.os_calls[HAK_OS_MAP][HAK_OS_BYTES], 1},
+        {"os_calls.unmap.bytes", stats.os_calls[HAK_OS_UNMAP][HAK_OS_BYTES], 1},
+        {"os_calls.protect.calls", stats.os_calls[HAK_OS_PROTECT][HAK_OS_DONE], 1},
+        {"os_calls.discard.bytes", stats.os_calls[HAK_OS_DISCARD][HAK_OS_BYTES], 1},
+        {"os_calls.advise_huge.refused", stats.os_calls[HAK_OS_ADVISE_HUGE][HAK_OS_REFUSED], 1},
+        {"served.unified_cache", stats.served[HAK_SERVED_UNIFIED_CACHE], 0},
+        {"served.new_slab", stats.served[HAK_SERVED_NEW_SLAB], 1},
+        {"served.mapping", stats.served[HAK_SERVED_MAPPING], 1},
+    };
+    for (unsigned i = 0; i < sizeof figures / sizeof *figures; i++) {
+        uint64_t value = 77;
+        int result = hak_stats_get(figures[i].name, &value);
+        if (figures[i].field == HAK_NOT_COMPILED_IN) {
+            CHECK(result == ENOTSUP && value == 77);
+        } else {
+            CHECK(result == 0);
+            CHECK(figures[i].exact ? value == figures[i].field : value >= figures[i].field);
+        }
+    }
+    if (stats.c7_frees != HAK_NOT_COMPILED_IN) CHECK(stats.c7_frees >= FREED);
+    if (stats.os_calls[HAK_OS_MAP][HAK_OS_DONE] != HAK_NOT_COMPILED_IN) {
+        CHECK(stats.os_calls[HAK_OS_MAP][HAK_OS_DONE] > 0);
+        CHECK(stats.os_calls[HAK_OS_MAP][HAK_OS_BYTES] >= stats.mapped_bytes);
+    }
+    if (stats.served[HAK_SERVED_UNIFIED_CACHE] != HAK_NOT_COMPILED_IN)
+        CHECK(stats.served[HAK_SERVED_UNIFIED_CACHE] >= FREED - 1);
+    uint64_t value;
+    CHECK(hak_stats_get("no_such_figure", &value) == ENOENT);
+    CHECK(hak_stats_get("served.arena.more", &value) == ENOENT);
+    CHECK(hak_stats_get("", &value) == ENOENT);
+    CHECK(hak_stats_get("\xff", &value) == ENOENT);
+    CHECK(hak_stats_get(NULL, &value) == EINVAL);
+    CHECK(hak_stats_get("heaps", NULL) == EINVAL);
+}
+
+static void test_events(void) {
+    for (int i = 0; i < 200; i++) free(malloc(100));
+    char name[] = "/tmp/hakmem-test-XXXXXX";
+    int fd = mkstemp(name);
+    REQUIRE(fd >= 0);
+    unlink(name);
+    for (int which = HAK_FREE_TRACE; which <= HAK_CLASS_OOB_LOG; which++) {
+        static char text[1 << 20];
+        REQUIRE(ftruncate(fd, 0) == 0 && lseek(fd, 0, SEEK_SET) == 0);
+        int result = hak_events_print(which, fd);
+        memset(text, 0, sizeof text);
+        CHECK(pread(fd, text, sizeof text - 1, 0) > 10);
+        int lines = 0;
+        for (char *at = text; *at != 0; at++) lines += *at == '\n';
+        CHECK(result == 0 || result == ENOTSUP);
+        CHECK((strstr(text, "not compiled in") != NULL) == (result == ENOTSUP));
+        /* A heading, and an event per line. */
+        if (which == HAK_FREE_TRACE) CHECK(lines == (result == 0 ? 129 : 1));
+        if (which == HAK_DEBUG_RING) CHECK(result == 0 ? lines >= 257 : lines == 1);
+        if (which == HAK_CLASS_OOB_LOG) CHECK(lines == 1);
+        size_t length = hak_events_json(which, text, sizeof text);
+        CHECK(length < sizeof text && strlen(text) == length);
+        if (result == ENOTSUP) CHECK(strcmp(text, "null") == 0);
+        else CHECK(text[0] == '[' && text[length - 1] == ']');
+        CHECK(hak_events_json(which, NULL, 0) >= 2);
+    }
+    close(fd);
+    CHECK(hak_events_print(-1, 2) == EINVAL);
+    CHECK(hak_events_print(3, 2) == EINVAL);
+    CHECK(hak_events_json(3, NULL, 0) == 0);
+    errno = 5;
+    CHECK(hak_events_print(HAK_FREE_TRACE, -1) == EBADF);
+    CHECK(errno == 5);
+}
+
 static void test_owns(void) {
     int on_stack = 0;
     void *mapping = mmap(NULL, 1 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -210,6 +306,8 @@ int main(void) {
     test_stats();
     test_sizes_of_the_struct();
     test_text();
+    test_figures();
+    test_events();
     test_owns();
     test_giving_back();
     test_configuration();

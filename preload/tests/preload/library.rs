@@ -72,9 +72,12 @@ const EXPORTS: &[&str] = &[
     // hak
     "hak_collect",
     "hak_config_set",
+    "hak_events_json",
+    "hak_events_print",
     "hak_owns",
     "hak_print_config",
     "hak_stats",
+    "hak_stats_get",
     "hak_stats_json",
     "hak_stats_print",
     "hak_trim",
