@@ -76,6 +76,15 @@ pub fn count(runner: &Runner, results: &mut Results, cache: bool) {
     bar.finish_and_clear();
 }
 
+/// Instructions of one operation of a scenario on an allocator.
+pub fn instructions_per_operation(
+    runner: &Runner,
+    task: &Task,
+    allocator: &Allocator,
+) -> Result<f64> {
+    per_operation(runner, task, allocator, false).map(|(instructions, _)| instructions)
+}
+
 fn per_operation(
     runner: &Runner,
     task: &Task,

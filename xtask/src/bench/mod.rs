@@ -7,7 +7,7 @@
 //! next one, and the same neighbour would profit every time.
 
 mod aims;
-mod counts;
+pub mod counts;
 mod html;
 mod limits;
 mod linked;
@@ -23,7 +23,7 @@ mod spread;
 mod start;
 mod summary;
 pub mod table;
-mod task;
+pub mod task;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};

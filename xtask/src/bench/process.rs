@@ -61,6 +61,11 @@ impl Runner {
         })
     }
 
+    /// The program that runs scenarios on what is preloaded.
+    pub fn path(&self) -> &Path {
+        &self.scenarios
+    }
+
     /// The program that runs scenarios on an allocator.
     pub fn program<'path>(&'path self, allocator: &'path Allocator) -> &'path Path {
         allocator.program.as_ref().unwrap_or(&self.scenarios)

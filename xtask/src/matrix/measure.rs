@@ -7,7 +7,9 @@ use super::plan::Configuration;
 use super::results::{Fault, Figures, Row, Stage};
 use crate::asm::library::{self, Builder, DATA, Library, Refused};
 use crate::asm::{GOLDEN_SIZE, step, step_program, watch_in};
-use crate::bench::process::{Program, Scenario};
+use crate::bench::counts;
+use crate::bench::process::Runner;
+use crate::bench::task::Task;
 use crate::shared::registry::PACKAGE;
 use crate::shared::{command, paths, write};
 use crate::test::process;
@@ -38,10 +40,10 @@ const LIMIT: Duration = Duration::from_secs(5 * 60);
 /// What is needed for every configuration.
 pub struct Lab {
     builder: Builder,
-    program: Program,
+    program: Runner,
     step: PathBuf,
     /// The counted scenario; none without valgrind.
-    counted: Option<Scenario>,
+    counted: Option<Task>,
     tests: bool,
     folder: PathBuf,
 }
@@ -50,12 +52,13 @@ impl Lab {
     /// Builds what the configurations share. Everything lies below `target/matrix`.
     pub fn prepare(tests: bool) -> Result<Lab> {
         let folder = folder();
-        let program = Program::build()?;
+        let program = Runner::build()?;
         let counted = match paths::which("valgrind") {
             Some(_) => {
                 let mut scenarios = program.scenarios()?.into_iter();
                 let found = scenarios.find(|scenario| scenario.name == SCENARIO);
-                Some(found.with_context(|| format!("there is no scenario `{SCENARIO}`"))?)
+                let found = found.with_context(|| format!("there is no scenario `{SCENARIO}`"))?;
+                Some(Task::scenario(&found))
             }
             None => None,
         };
@@ -120,9 +123,10 @@ impl Lab {
             found.with_context(|| format!("{name} was not seen"))
         };
         let (malloc, free) = (function("malloc")?, function("free")?);
-        let per_operation = self.counted.as_ref().map(|scenario| {
-            crate::bench::instructions::per_operation(&self.program, scenario, &allocator)
-        });
+        let per_operation = self
+            .counted
+            .as_ref()
+            .map(|task| counts::instructions_per_operation(&self.program, task, &allocator));
         Ok(Figures {
             text: library::size(&sections, &[".text"]),
             fast_paths: library.fast_paths()?.values().sum(),
