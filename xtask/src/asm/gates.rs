@@ -1,68 +1,74 @@
-//! `cargo xtask asm --gates`: the default build holds nothing of any gate, shown on the bytes.
+//! `cargo xtask asm --gates`: the default build holds nothing of any gate, shown on the bytes and
+//! function by function.
 //!
 //! A copy of the sources is built three ways, in one place so that names and paths agree:
 //! 1. as it is, all gates off: what users get;
-//! 2. with every telemetry call site deleted from the source: what "no telemetry" means;
-//! 3. with each gate on.
+//! 2. with every call site of the gates taken out of the source (`sites`): what "no gates" means;
+//! 3. with each gate on, as it is and without the call sites.
 //!
-//! (1) and (2) must be the same in every loaded byte. (3) must differ from (1), and deleting the
-//! call sites must change (3) too, or the comparison would be blind. That counters take no storage
+//! (1) and (2) must be the same in every loaded byte. For each gate of the registry, whatever its
+//! kind, (3) shows that the comparison sees it: it has call sites, it changes the library, taking the
+//! sites out changes it again, and no fast path keeps an instruction of it then. A gate for which one
+//! of these fails is one that the proof does not cover, and is named. That counters take no storage
 //! is asserted at compile time where they are defined.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use comfy_table::{CellAlignment, Table};
-use object::{Object, ObjectSection, SectionFlags};
 use serde::Serialize;
-use syn::spanned::Spanned;
-use syn::visit::{self, Visit};
 
-use super::listing::Image;
-use super::watch;
-use crate::bench::peers::{Allocator, DEPENDENCY, OURS};
-use crate::shared::registry::{Kind, Registry};
-use crate::shared::{command, paths, term};
-
-/// A loaded section: its size, and its bytes if the file holds any.
-#[derive(PartialEq, Eq)]
-struct Section {
-    size: u64,
-    bytes: Vec<u8>,
-}
+use super::library::{self, Builder, DATA, FAST_PATHS, Sections};
+use super::sites::{self, Site};
+use super::{step, step_program, watch_in};
+use crate::ab::diff::{self, Comparison};
+use crate::ab::object::Code;
+use crate::matrix::plan::{self, Group};
+use crate::shared::registry::Registry;
+use crate::shared::{paths, term};
 
 /// One build, reduced to what is compared.
 struct Built {
-    sections: BTreeMap<String, Section>,
-    functions: Vec<String>,
+    sections: Sections,
+    code: Code,
     malloc: u64,
     free: u64,
 }
 
-/// What one gate adds.
+/// What one gate adds, and what the comparison sees of it.
 #[derive(Debug, Serialize)]
 struct Row {
     gate: String,
-    text_bytes: i64,
+    text_bytes: u64,
     added_text_bytes: i64,
     added_data_bytes: i64,
-    added_functions: usize,
     malloc_instructions: u64,
     free_instructions: u64,
+    /// Places in the source that serve it.
+    call_sites: Vec<String>,
+    /// Functions that differ from the default build by instructions of their own.
+    functions: Vec<String>,
+    /// Those of them that still do without the call sites: what reads the gate.
+    left: Vec<String>,
 }
 
 /// The finding.
 #[derive(Debug, Serialize)]
 struct Finding {
     schema: u32,
-    deleted_call_sites: usize,
+    call_sites: usize,
+    /// Calls of the telemetry that stay: no gate decides their answer.
+    staying: Vec<String>,
     compared_bytes: usize,
+    compared_functions: usize,
     differing_sections: Vec<String>,
+    differing_functions: Vec<String>,
     default: Row,
     gates: Vec<Row>,
+    /// Why the comparison does not cover a gate.
     blind: Vec<String>,
 }
 
@@ -70,50 +76,98 @@ struct Finding {
 pub fn run(json: bool) -> Result<ExitCode> {
     let registry = Registry::read()?;
     let place = Place::prepare()?;
+    let features = registry.gates.keys().cloned().collect();
+    let found = sites::find(&place.source.join("src"), &features)?;
     let bar = term::progress("Building", registry.gates.len() as u64 * 2 + 2);
-    let build = |what: &str, feature: Option<&str>| {
+    let build = |what: &str, features: &[String]| {
         bar.set_message(what.to_owned());
-        let built = place.build(feature);
+        let built = place.build(features).with_context(|| format!("building {what}"));
         bar.inc(1);
         built
     };
-    let default = build("default", None)?;
+    let asked: BTreeMap<&String, Vec<String>> = registry
+        .gates
+        .keys()
+        .map(|gate| (gate, plan::configuration(&registry, gate, Group::Single, &[gate]).features))
+        .collect();
+    let default = build("the default", &[])?;
     let mut on = BTreeMap::new();
-    for gate in registry.gates.keys() {
-        on.insert(gate.clone(), build(gate, Some(gate))?);
+    for (gate, features) in &asked {
+        on.insert(*gate, build(gate, features)?);
     }
-    let deleted = place.delete_call_sites()?;
-    let without = build("without call sites", None)?;
-    let mut blind = Vec::new();
-    for (name, gate) in &registry.gates {
-        if on[name].sections == default.sections {
-            blind.push(format!(
-                "turning on `{name}` changes no byte, so it has no code in the library"
-            ));
-        } else if gate.kind == Kind::Telemetry
-            && build(name, Some(name))?.sections == on[name].sections
-        {
-            blind.push(format!("deleting the call sites does not change the build with `{name}`"));
-        }
+    for without in &found.files {
+        let path = place.source.join("src").join(&without.path);
+        fs::write(&path, &without.text)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let without = build("the default without call sites", &[])?;
+    let (mut gates, mut blind) = (Vec::new(), Vec::new());
+    for (gate, features) in &asked {
+        let bare = build(&format!("{gate} without call sites"), features)?;
+        let mut row = row(gate, &on[gate], &default);
+        row.call_sites = call_sites(&found.sites, gate);
+        let left = diff::compare(&default.code, &bare.code);
+        row.left = own(&left);
+        blind.extend(uncovered(&row, &on[gate], &bare, &left));
+        gates.push(row);
     }
     bar.finish_and_clear();
-
-    let differing: Vec<String> = default
-        .sections
-        .iter()
-        .filter(|(name, section)| without.sections.get(*name) != Some(section))
-        .map(|(name, _)| name.clone())
-        .collect();
+    let comparison = diff::compare(&default.code, &without.code);
     let finding = Finding {
-        schema: 1,
-        deleted_call_sites: deleted,
+        schema: 2,
+        call_sites: found.sites.len(),
+        staying: found.staying,
         compared_bytes: default.sections.values().map(|section| section.bytes.len()).sum(),
-        differing_sections: differing,
+        compared_functions: comparison.functions,
+        differing_sections: default
+            .sections
+            .iter()
+            .filter(|(name, section)| without.sections.get(*name) != Some(section))
+            .map(|(name, _)| name.clone())
+            .collect(),
+        differing_functions: comparison.differing.into_keys().collect(),
         default: row("default", &default, &default),
-        gates: on.iter().map(|(name, built)| row(name, built, &default)).collect(),
+        gates,
         blind,
     };
     report(&finding, json)
+}
+
+/// Why the comparison does not see a gate, if it does not.
+fn uncovered(row: &Row, on: &Built, bare: &Built, left: &Comparison) -> Vec<String> {
+    let mut faults = Vec::new();
+    let gate = &row.gate;
+    if row.call_sites.is_empty() {
+        faults.push(format!(
+            "`{gate}` has no call site in src/ that `asm --gates` knows how to take out"
+        ));
+    }
+    if row.functions.is_empty() && row.added_text_bytes == 0 {
+        faults.push(format!(
+            "turning on `{gate}` changes no function, so it has no code in the library"
+        ));
+    } else if bare.sections == on.sections {
+        faults.push(format!("taking out the call sites does not change the build with `{gate}`"));
+    }
+    for name in FAST_PATHS {
+        if left.differing.get(name).is_some_and(|(out, with)| out + with > 0) {
+            faults.push(format!(
+                "without its call sites `{gate}` still has instructions in `{name}`"
+            ));
+        }
+    }
+    faults
+}
+
+fn call_sites(sites: &[Site], gate: &str) -> Vec<String> {
+    let serves = sites.iter().filter(|site| site.gates.contains(gate));
+    serves.map(|site| format!("{} {}", site.at, site.name)).collect()
+}
+
+/// The functions that differ by instructions of one side's own.
+fn own(comparison: &Comparison) -> Vec<String> {
+    let differing = comparison.differing.iter().filter(|(_, (out, with))| out + with > 0);
+    differing.map(|(name, _)| name.clone()).collect()
 }
 
 fn report(finding: &Finding, json: bool) -> Result<ExitCode> {
@@ -125,66 +179,68 @@ fn report(finding: &Finding, json: bool) -> Result<ExitCode> {
     for fault in &finding.blind {
         eprintln!("{fault}");
     }
-    if !finding.differing_sections.is_empty() {
+    let differing: BTreeSet<&String> =
+        finding.differing_sections.iter().chain(&finding.differing_functions).collect();
+    if !differing.is_empty() {
+        let names: Vec<&str> = differing.into_iter().map(String::as_str).collect();
         eprintln!(
-            "the default build holds telemetry: without its call sites, {} would be different",
-            finding.differing_sections.join(", ")
+            "the default build holds something of a gate: without the call sites these would be different: {}",
+            names.join(", ")
         );
+        return Ok(ExitCode::FAILURE);
     }
-    let sound = finding.blind.is_empty() && finding.differing_sections.is_empty();
-    if sound {
-        term::step(
-            "Proven",
-            format!(
-                "the default library is the same in all {} loaded bytes with its {} telemetry call \
-                 sites deleted from the source",
-                finding.compared_bytes, finding.deleted_call_sites
-            ),
-        );
+    term::step(
+        "Proven",
+        format!(
+            "the default library is the same in all {} loaded bytes and {} functions with the {} call sites of \
+             {} gates taken out of the source",
+            finding.compared_bytes,
+            finding.compared_functions,
+            finding.call_sites,
+            finding.gates.len()
+        ),
+    );
+    if !finding.staying.is_empty() {
+        let places = finding.staying.len();
+        term::note(format!(
+            "{places} more uses of the telemetry stay, as no gate decides what they come to (--json lists them)"
+        ));
     }
-    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if finding.blind.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn row(name: &str, built: &Built, default: &Built) -> Row {
-    let size = |built: &Built, names: &[&str]| -> i64 {
-        let sections = names.iter().filter_map(|name| built.sections.get(*name));
-        sections.map(|section| section.size as i64).sum()
-    };
-    let data = |built| size(built, &[".data", ".bss", ".tdata", ".tbss", ".data.rel.ro"]);
-    let text = |built| size(built, &[".text"]);
-    let added = built.functions.iter().filter(|name| !default.functions.contains(name));
+    let text = |built: &Built| library::size(&built.sections, &[".text"]);
+    let data = |built: &Built| library::size(&built.sections, &DATA);
     Row {
         gate: name.to_owned(),
         text_bytes: text(built),
-        added_text_bytes: text(built) - text(default),
-        added_data_bytes: data(built) - data(default),
-        added_functions: added.count(),
+        added_text_bytes: text(built) as i64 - text(default) as i64,
+        added_data_bytes: data(built) as i64 - data(default) as i64,
         malloc_instructions: built.malloc,
         free_instructions: built.free,
+        call_sites: Vec::new(),
+        functions: own(&diff::compare(&default.code, &built.code)),
+        left: Vec::new(),
     }
 }
 
 fn table(finding: &Finding) -> Table {
     let mut table = Table::new();
     table.load_style(crate::bench::table::STYLE);
-    table.set_header([
-        "gate",
-        "text",
-        "added",
-        "static data added",
-        "functions added",
-        "malloc",
-        "free",
-    ]);
+    table.set_header(["gate", "text", "data", "malloc", "free", "call sites", "functions", "left"]);
     for row in std::iter::once(&finding.default).chain(&finding.gates) {
+        let whole = std::ptr::eq(row, &finding.default);
+        let count = |names: &[String]| if whole { String::new() } else { names.len().to_string() };
         table.add_row([
             row.gate.clone(),
-            row.text_bytes.to_string(),
-            format!("{:+}", row.added_text_bytes),
-            format!("{:+}", row.added_data_bytes),
-            row.added_functions.to_string(),
+            if whole { row.text_bytes.to_string() } else { format!("{:+}", row.added_text_bytes) },
+            if whole { String::new() } else { format!("{:+}", row.added_data_bytes) },
             row.malloc_instructions.to_string(),
             row.free_instructions.to_string(),
+            count(&row.call_sites),
+            count(&row.functions),
+            count(&row.left),
         ]);
     }
     for column in table.column_iter_mut().skip(1) {
@@ -196,117 +252,45 @@ fn table(finding: &Finding) -> Table {
 /// The copy of the sources and where it is built.
 struct Place {
     source: PathBuf,
-    target: PathBuf,
+    builder: Builder,
+    step: PathBuf,
 }
 
 impl Place {
     fn prepare() -> Result<Place> {
         let folder = paths::target().join("asm");
-        let place = Place { source: folder.join("source"), target: folder.join("build") };
-        if place.source.exists() {
-            fs::remove_dir_all(&place.source)
-                .with_context(|| format!("cannot empty {}", place.source.display()))?;
+        let source = folder.join("source");
+        if source.exists() {
+            fs::remove_dir_all(&source)
+                .with_context(|| format!("cannot empty {}", source.display()))?;
         }
-        copy(paths::root(), &place.source).context("cannot copy the sources")?;
-        Ok(place)
+        copy(paths::root(), &source).context("cannot copy the sources")?;
+        let builder = Builder::new(&source, folder.join("build"));
+        Ok(Place { source, builder, step: step_program()? })
     }
 
     /// Builds the library from the copy as it now is.
-    fn build(&self, feature: Option<&str>) -> Result<Built> {
-        let mut build = command::cargo();
-        build.current_dir(&self.source).env("CARGO_TARGET_DIR", &self.target);
-        build.args(["build", "--release", "--package", "hakmem-preload"]);
-        if let Some(feature) = feature {
-            build.args(["--features", &format!("{DEPENDENCY}/{feature}")]);
-        }
-        command::output(&mut build)?;
-        let library = self.target.join("release/libhakmem_preload.so");
-        let allocator = Allocator {
-            name: OURS.to_owned(),
-            version: String::new(),
-            library: Some(library.clone()),
-            program: None,
-        };
-        let watched = watch(&allocator, super::GOLDEN_SIZE)?;
+    fn build(&self, features: &[String]) -> Result<Built> {
+        let library = self.builder.build(features)?;
+        let watched = watch_in(&self.step, &library.allocator(), super::GOLDEN_SIZE)?;
         let count = |name: &str| {
             let found = watched.functions.iter().find(|function| function.name == name);
-            found.map(super::step::Function::median).with_context(|| format!("{name} was not seen"))
+            found.map(step::Function::median).with_context(|| format!("{name} was not seen"))
         };
+        let code = library.code()?;
+        ensure!(
+            FAST_PATHS
+                .iter()
+                .all(|name| code.functions.iter().any(|function| function.name == *name)),
+            "the library's objects do not hold all of {}",
+            FAST_PATHS.join(", ")
+        );
         Ok(Built {
-            sections: sections(&library)?,
-            functions: Image::read(&library)?.functions().map(str::to_owned).collect(),
+            sections: library.sections()?,
+            code,
             malloc: count("malloc")?,
             free: count("free")?,
         })
-    }
-
-    /// Deletes every telemetry call site from the copy; lines keep their numbers, because panic
-    /// messages hold them.
-    fn delete_call_sites(&self) -> Result<usize> {
-        let mut deleted = 0;
-        let mut folders = vec![self.source.join("src")];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(&folder)? {
-                let path = entry?.path();
-                if path.is_dir() && path.file_name().is_some_and(|name| name != "telemetry") {
-                    folders.push(path);
-                } else if path.extension().is_some_and(|extension| extension == "rs") {
-                    let text = fs::read_to_string(&path)?;
-                    let (text, count) = without_call_sites(&text)
-                        .with_context(|| format!("cannot read {} as Rust", path.display()))?;
-                    fs::write(&path, text)?;
-                    deleted += count;
-                }
-            }
-        }
-        ensure!(
-            deleted > 0,
-            "no telemetry call site (`….tally.…(…);`, `COMMON.…(…);`) was found in src/"
-        );
-        Ok(deleted)
-    }
-}
-
-/// Blanks every statement that calls a method of a tally.
-fn without_call_sites(text: &str) -> Result<(String, usize)> {
-    let file = syn::parse_file(text)?;
-    let mut finder = CallSites::default();
-    finder.visit_file(&file);
-    let mut bytes = text.as_bytes().to_vec();
-    for range in &finder.0 {
-        bytes[range.clone()]
-            .iter_mut()
-            .filter(|byte| **byte != b'\n')
-            .for_each(|byte| *byte = b' ');
-    }
-    Ok((String::from_utf8(bytes)?, finder.0.len()))
-}
-
-#[derive(Default)]
-struct CallSites(Vec<std::ops::Range<usize>>);
-
-impl<'ast> Visit<'ast> for CallSites {
-    fn visit_stmt(&mut self, statement: &'ast syn::Stmt) {
-        if let syn::Stmt::Expr(syn::Expr::MethodCall(call), _) = statement
-            && of_tally(&call.receiver)
-        {
-            self.0.push(statement.span().byte_range());
-        }
-        visit::visit_stmt(self, statement);
-    }
-}
-
-/// Whether an expression is a tally: a field or a variable called `tally`, or the one in `COMMON`.
-fn of_tally(receiver: &syn::Expr) -> bool {
-    match receiver {
-        syn::Expr::Field(field) => {
-            matches!(&field.member, syn::Member::Named(name) if name == "tally")
-        }
-        syn::Expr::Path(path) => {
-            let last = path.path.segments.last();
-            last.is_some_and(|segment| segment.ident == "tally" || segment.ident == "COMMON")
-        }
-        _ => false,
     }
 }
 
@@ -329,47 +313,77 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The sections that are loaded, except the build's own fingerprint.
-fn sections(library: &Path) -> Result<BTreeMap<String, Section>> {
-    let bytes = fs::read(library).with_context(|| format!("cannot read {}", library.display()))?;
-    let file = object::File::parse(&*bytes)?;
-    let mut sections = BTreeMap::new();
-    for section in file.sections() {
-        let SectionFlags::Elf { sh_flags, .. } = section.flags() else {
-            continue;
-        };
-        let name = section.name()?;
-        if sh_flags.0 & object::elf::SHF_ALLOC.0 != 0 && name != ".note.gnu.build-id" {
-            let bytes = section.uncompressed_data()?.into_owned();
-            sections.insert(name.to_owned(), Section { size: section.size(), bytes });
-        }
-    }
-    ensure!(sections.contains_key(".text"), "{} has no code", library.display());
-    Ok(sections)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ab::object::{Function, Instr};
 
-    #[test]
-    fn call_sites_go_and_lines_stay() {
-        let text = "fn f(heap: &Heap) {\n    heap.tally.hit(\n        1,\n    );\n    heap.other.hit(1);\n    \
-                    let started = self.tally.start();\n    tally.hit(2);\n    COMMON.called(3);\n    \
-                    called(4);\n    self.0.tally.freed(started)\n}\n";
-        let (without, count) = without_call_sites(text).unwrap();
-        assert_eq!(count, 4);
-        assert_eq!(without.lines().count(), text.lines().count());
-        assert!(!without.contains("tally.hit") && !without.contains("tally.freed"));
-        assert!(!without.contains("COMMON") && without.contains(" called(4);"));
-        assert!(without.contains("heap.other.hit(1);") && without.contains("tally.start()"));
-        syn::parse_file(&without).unwrap();
+    fn built(text: &[u8], functions: &[(&str, &[&str])]) -> Built {
+        let function = |(name, words): &(&str, &[&str])| Function {
+            name: (*name).to_owned(),
+            symbol: (*name).to_owned(),
+            instructions: words
+                .iter()
+                .enumerate()
+                .map(|(at, word)| Instr {
+                    offset: at as u64,
+                    exact: (*word).to_owned(),
+                    unplaced: word.split('@').next().unwrap_or(word).to_owned(),
+                    jump: None,
+                    refers: None,
+                })
+                .collect(),
+        };
+        let section = library::Section { size: text.len() as u64, bytes: text.to_vec() };
+        Built {
+            sections: [(".text".to_owned(), section)].into(),
+            code: Code { functions: functions.iter().map(function).collect(), data: Vec::new() },
+            malloc: 11,
+            free: 13,
+        }
+    }
+
+    fn faults(on: &Built, bare: &Built, sites: &[&str]) -> Vec<String> {
+        let default = built(b"abc", &[("malloc", &["pop@8", "ret"]), ("stats", &["ret"])]);
+        let mut row = row("gate", on, &default);
+        row.call_sites = sites.iter().map(|site| (*site).to_owned()).collect();
+        uncovered(&row, on, bare, &diff::compare(&default.code, &bare.code))
     }
 
     #[test]
-    fn sections_of_a_real_program_are_read() {
-        let sections = sections(&std::env::current_exe().unwrap()).unwrap();
-        assert!(sections[".text"].bytes.len() > 1000);
-        assert!(!sections.contains_key(".note.gnu.build-id"));
+    fn a_gate_that_the_comparison_sees_has_no_fault() {
+        let on =
+            built(b"abcd", &[("malloc", &["pop@16", "inc", "ret"]), ("stats", &["sum", "ret"])]);
+        // A field moved, and the reader is still there.
+        let bare = built(b"abce", &[("malloc", &["pop@16", "ret"]), ("stats", &["sum", "ret"])]);
+        assert_eq!(faults(&on, &bare, &["src/hot.rs:1 hit"]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_the_comparison_does_not_see_is_named() {
+        let on = built(b"abcd", &[("malloc", &["pop@8", "inc", "ret"]), ("stats", &["ret"])]);
+        let told = faults(&on, &on, &["src/hot.rs:1 hit"]);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(
+            told[0].contains("does not change the build")
+                && told[1].contains("still has instructions in `malloc`")
+        );
+        let same = built(b"abc", &[("malloc", &["pop@8", "ret"]), ("stats", &["ret"])]);
+        let told = faults(&same, &same, &[]);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].contains("no call site") && told[1].contains("no code in the library"));
+    }
+
+    #[test]
+    fn sites_are_told_by_gate() {
+        let site = |gates: &[&str]| Site {
+            at: "src/hot.rs:7".into(),
+            name: "hit".into(),
+            gates: gates.iter().map(|gate| (*gate).to_owned()).collect(),
+        };
+        let sites = [site(&["a", "b"]), site(&["b"])];
+        assert_eq!(call_sites(&sites, "a"), ["src/hot.rs:7 hit"]);
+        assert_eq!(call_sites(&sites, "b").len(), 2);
+        assert!(call_sites(&sites, "c").is_empty());
     }
 }

@@ -88,11 +88,6 @@ impl Image {
             None => format!("{address:#x}"),
         }
     }
-
-    /// Function symbols, demangled.
-    pub fn functions(&self) -> impl Iterator<Item = &str> {
-        self.symbols.values().map(|(name, _)| name.as_str())
-    }
 }
 
 /// The executed instructions of one call, one line each.

@@ -5,11 +5,13 @@
 //! its symbols, and compared with the golden counts.
 
 pub(crate) mod annotate;
+mod answers;
 mod difference;
 mod gates;
 mod golden;
 pub mod library;
 mod listing;
+mod sites;
 pub mod step;
 
 use std::collections::BTreeMap;

@@ -3,6 +3,8 @@
 
 mod order;
 mod places;
+mod proofs;
+mod refusals;
 mod registry_checks;
 mod source;
 mod table;
@@ -109,6 +111,7 @@ pub fn every_feature(registry: &Registry) -> Vec<String> {
 
 fn source_checks(registry: &Registry) -> Result<Vec<Check>> {
     let sources = source::Source::all(&paths::root().join("src"))?;
+    let tests = source::Source::all(&paths::root().join("tests/gates"))?;
     let gates: Vec<&str> = registry.gates.keys().map(String::as_str).collect();
     let umbrellas: Vec<&str> = registry.umbrellas.keys().map(String::as_str).collect();
     Ok(vec![
@@ -131,6 +134,16 @@ fn source_checks(registry: &Registry) -> Result<Vec<Check>> {
             name: "one-place",
             about: "every gate is looked at in one place of src/",
             faults: places::faults(&places::find(&sources), &gates, &umbrellas),
+        },
+        Check {
+            name: "conflicts",
+            about: "every declared conflict says why and is refused by a compile_error! that names both",
+            faults: refusals::faults(registry, &sources),
+        },
+        Check {
+            name: "proven",
+            about: "every counter, trace and log is made to count a known number in tests/gates/",
+            faults: proofs::faults(registry, &tests),
         },
         Check {
             name: "folder-order",

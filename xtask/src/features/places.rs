@@ -1,6 +1,7 @@
 //! Where gates are looked at. A gate's feature name may stand in one place of `src/` only: in a
 //! `cfg(feature = "...")`, or in a row of a macro whose body holds `cfg!(feature = $name)`.
 
+use super::refusals;
 use super::source::{Source, group, ident, line, punct, string};
 use proc_macro2::TokenTree;
 use std::collections::BTreeMap;
@@ -40,6 +41,11 @@ fn takes_a_name(tokens: &[TokenTree]) -> bool {
 fn walk(tokens: &[TokenTree], in_rows: bool, found: &mut dyn FnMut(String, usize, bool)) {
     let mut at = 0;
     while at < tokens.len() {
+        // A refusal of gates that conflict decides nothing else.
+        if refusals::refusing(tokens, at).is_some() {
+            at += 5;
+            continue;
+        }
         // `#[...]` and `#![...]`: a doc comment's text is no row; a `cfg` is looked into.
         if punct(tokens, at, '#') {
             at += 1 + usize::from(punct(tokens, at + 1, '!'));
@@ -124,6 +130,15 @@ mod tests {
         let told = faults(&found, &["tiny-x", "tiny-y"], &[]);
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].contains("`tiny-y`: no cfg"), "{told:?}");
+    }
+
+    #[test]
+    fn a_refusal_is_no_second_place() {
+        let found = places(
+            "const A: bool = cfg!(feature = \"a\");\nconst B: bool = cfg!(feature = \"b\");\n\
+             #[cfg(all(feature = \"a\", feature = \"b\"))]\ncompile_error!(\"a and b\");\n",
+        );
+        assert_eq!(faults(&found, &["a", "b"], &[]), Vec::<String>::new());
     }
 
     #[test]
