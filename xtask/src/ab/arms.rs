@@ -239,6 +239,15 @@ impl Arm {
         self.linker.shuffles && library
     }
 
+    /// An arm of the small program that tests use.
+    #[cfg(test)]
+    pub fn of(fixture: super::fixture::FixtureArm) -> Arm {
+        let super::fixture::FixtureArm { linker, code, program } = fixture;
+        let functions = super::link::addresses(&program).expect("a program");
+        let (moved, units) = (Moved::default(), BTreeMap::new());
+        Arm { linker, moved, program, preload: None, functions, code, units }
+    }
+
     /// The features of the allocator in this arm.
     fn gates(&self) -> BTreeSet<String> {
         self.units.get(PACKAGE).map(|unit| unit.features.clone()).unwrap_or_default()
@@ -395,5 +404,33 @@ mod tests {
         let expected =
             "[-C][metadata=experiment][--cfg][feature=\"a b\"][-Cmetadata=experiment][][*]";
         assert_eq!(command::stdout(&mut wrapped).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_compilers_complaint_begins_with_its_first_error() {
+        let said = b"   Compiling x v0.1.0\nwarning: unused\nerror[E0308]: mismatched types\n --> src/a.rs\n";
+        assert_eq!(complaint(said), "error[E0308]: mismatched types\n --> src/a.rs");
+        assert_eq!(complaint(b"killed\n"), "killed");
+    }
+
+    #[test]
+    fn an_arm_that_does_not_compile_is_told_in_the_compilers_words() {
+        let root = tempfile::tempdir().unwrap();
+        let manifest = "[package]\nname = \"hakmem-scenarios\"\nedition = \"2024\"\n\
+                        [[bin]]\nname = \"hakmem-scenario\"\npath = \"main.rs\"\n[workspace]\n";
+        std::fs::write(root.path().join("Cargo.toml"), manifest).unwrap();
+        std::fs::write(root.path().join("main.rs"), "fn main() { let _: u32 = \"text\"; }")
+            .unwrap();
+        let recipe = Recipe {
+            name: "test-does-not-compile".to_owned(),
+            root: root.path(),
+            artefact: Artefact::OnSystem,
+            features: Vec::new(),
+        };
+        let Err(error) = Compiled::build(&recipe) else { panic!("it compiles") };
+        let told = format!("{error:#}");
+        assert!(told.starts_with("it does not compile:\nerror[E0308]: mismatched types"), "{told}");
+        assert!(told.contains("expected `u32`, found `&str`") && told.contains("(by `"), "{told}");
+        std::fs::remove_dir_all(folder().join(recipe.name)).unwrap();
     }
 }

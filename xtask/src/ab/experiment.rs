@@ -55,6 +55,7 @@ impl<'a> Experiment<'a> {
         };
         let known = comparison.clone().unwrap_or_default();
         let fixed_addresses = process::fix_addresses();
+        let layouts = layouts(&out, &with);
         let arms = Arms {
             flags: arms::PROFILE.map(str::to_owned).to_vec(),
             features,
@@ -62,12 +63,15 @@ impl<'a> Experiment<'a> {
             differing: known.differing,
             left_out: 0,
             data: known.data,
-            layouts: layouts(&out, &with),
+            layouts,
             moved: with.moved,
             fixed_addresses,
         };
         if !fixed_addresses {
             missing.push("address randomisation stays on: this system does not let a process turn it off (personality)".to_owned());
+        }
+        if layouts == Layouts::Single {
+            missing.push("other layouts: this linker cannot shuffle functions (rustc's rust-lld can), so all is measured in the one layout that it gives, which alone may be worth up to a per cent either way".to_owned());
         }
         missing.extend(process::unknown_here());
         // 48 bits: as many as every JSON reader keeps.
@@ -136,7 +140,13 @@ impl<'a> Experiment<'a> {
                 same_code: false,
             },
             removal: self.question.removal(),
-            budget: self.settings.budget,
+            // Counting is part of the wait. Where it took long, half of the budget is left for the
+            // clock all the same.
+            budget: self
+                .settings
+                .budget
+                .saturating_sub(self.started.elapsed())
+                .max(self.settings.budget / 2),
             seed: self.seed,
         };
         let (before, spent) = samples.taken();

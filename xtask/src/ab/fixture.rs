@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What `--cfg gate` changes, by case: `same` nothing that is compiled; `cold` a function that
-/// never runs; `used` one addition to a counter per operation.
+/// never runs; `used` one addition to a counter per operation; `wrong` the work itself; `crash` ends
+/// the program.
 const SOURCE: &str = include_str!("fixture/program.rs");
 
 /// A scratch folder with the fixture's source for one case.

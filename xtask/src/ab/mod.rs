@@ -83,7 +83,7 @@ pub struct Args {
     /// Time this scenario instead of choosing up to three that run the gate's code (repeatable)
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
-    /// How long to measure at most, once both arms are built: 90s, 5m, 1h; with --all, for everything
+    /// How long it may take at most, once both arms are built: 90s, 5m, 1h; with --all, for everything
     /// [default: 150s, with --all 55m]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     budget: Option<Duration>,
@@ -208,9 +208,9 @@ fn answer(args: &Args) -> Result<ExitCode> {
 /// Prints an outcome as the arguments want it, and writes its page.
 fn show(args: &Args, outcome: &Outcome) -> Result<()> {
     if args.json {
-        print!("{}", record::json(outcome)?);
+        term::print(&record::json(outcome)?)?;
     } else {
-        print!("{}", report::text(outcome));
+        term::print(&report::text(outcome))?;
     }
     if let Some(path) = &args.html {
         write::atomically(path, sheet::page(outcome)?)?;

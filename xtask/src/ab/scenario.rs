@@ -366,3 +366,123 @@ pub fn choose(looked: Vec<Looked>, most: usize) -> Vec<Looked> {
     fit.truncate(most);
     fit
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::diff;
+    use super::super::fixture::Fixture;
+    use super::*;
+
+    fn fitted(name: &str) -> Fitted {
+        Fitted {
+            name: name.to_owned(),
+            unit: "operation".to_owned(),
+            threaded: false,
+            ops: 100_000,
+            ns_per_op: 1.0,
+        }
+    }
+
+    fn scenario(name: &str) -> Scenario {
+        Scenario {
+            name: name.to_owned(),
+            unit: "operation".to_owned(),
+            ops: 2_000_000,
+            threaded: false,
+            settle_ms: 0,
+        }
+    }
+
+    /// What is counted in one scenario of one case of the fixture; `None` where both arms are the
+    /// same code, so that nothing is counted.
+    fn evidence(case: &'static str, name: &str, counter: Counter) -> Option<Evidence> {
+        let fixture = Fixture::new(case);
+        let arms = (Arm::of(fixture.arm(false)), Arm::of(fixture.arm(true)));
+        let comparison = diff::compare(&arms.0.code, &arms.1.code);
+        if comparison.same() {
+            return None;
+        }
+        let counting = Counting { arms: (&arms.0, &arms.1), comparison: &comparison, counter };
+        Some(counting.evidence(&fitted(name)).unwrap())
+    }
+
+    /// Same code, code that is never run, code that is run a known number of times.
+    fn known_cases(counter: Counter) {
+        assert!(evidence("same", "work", counter).is_none());
+
+        let idle = evidence("used", "idle", counter).unwrap();
+        assert!(!idle.exercised() && !idle.at_least, "{idle:?}");
+        assert_eq!((idle.own, idle.own_per_op), ((0, 0), (0.0, 0.0)));
+
+        let work = evidence("used", "work", counter).unwrap();
+        assert!(work.exercised() && !work.at_least, "{work:?}");
+        assert_eq!(work.own_per_op.0, 0.0, "{work:?}");
+        // The program has no warm-up, which the scenarios' tenth more would be.
+        let added = work.own_per_op.1 * 1.1;
+        assert!((1.0..=3.0).contains(&added), "{work:?}");
+        assert!((added - added.round()).abs() < 1e-9, "a whole number per operation: {work:?}");
+        assert_eq!(work.own.1, work.ops * added.round() as u64, "each of them: {work:?}");
+        assert_eq!(work.functions[0].0, "program::operation");
+
+        let cold = evidence("cold", "work", counter).unwrap();
+        let ran: Vec<&str> = cold.functions.iter().map(|(name, _)| name.as_str()).collect();
+        assert!(cold.exercised() && !ran.contains(&"program::never"), "{ran:?}");
+    }
+
+    #[test]
+    fn breakpoints_prove_the_known_cases() {
+        known_cases(Counter::Breakpoints);
+    }
+
+    #[test]
+    fn callgrind_proves_the_known_cases() {
+        if Counter::pick() != Counter::Callgrind {
+            eprintln!("skipped: valgrind is not installed (apt-get install valgrind)");
+            return;
+        }
+        known_cases(Counter::Callgrind);
+    }
+
+    fn fit_case(case: &'static str) -> Result<Fitted> {
+        let fixture = Fixture::new(case);
+        let (out, with) = (fixture.arm(false).program, fixture.arm(true).program);
+        let arms = (&process::Program::plain(&out), &process::Program::plain(&with));
+        fit_both(&scenario("work"), arms, process::quiet_processor().unwrap())
+    }
+
+    #[test]
+    fn a_scenario_is_fitted_once_both_arms_do_the_same() {
+        let fitted = fit_case("used").unwrap();
+        assert!(fitted.ops > 0 && fitted.ns_per_op > 0.0);
+    }
+
+    #[test]
+    fn arms_that_do_different_work_are_named_and_get_no_verdict() {
+        let told = fit_case("wrong").unwrap_err().to_string();
+        assert!(
+            told.contains("scenario work did different work") && told.contains("no verdict"),
+            "{told}"
+        );
+        assert!(
+            told.contains("/out/program --scenario work")
+                && told.contains("/in/program --scenario"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn an_arm_that_crashes_is_named_with_its_signal() {
+        let told = fit_case("crash").unwrap_err().to_string();
+        assert!(
+            told.contains("crashed (SIGABRT)") && told.contains("/in/program --scenario work"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn an_unknown_scenario_names_the_nearest_and_all() {
+        let all = [scenario("pair-hot"), scenario("json")];
+        let told = select(&all, &["pairhot".to_owned()]).unwrap_err().to_string();
+        assert!(told.contains("did you mean `pair-hot`?") && told.contains("json"), "{told}");
+    }
+}

@@ -65,13 +65,8 @@ pub enum Next {
 }
 
 impl Trial<'_> {
-    /// Measures, filling `timed`, one entry for each scenario of the bench.
-    pub fn run(&self, timed: Vec<Timed>) -> Result<Finished> {
-        self.run_after(&[], Duration::ZERO, timed, |_, _| Ok(()))
-    }
-
-    /// Goes on after the layouts `before`, which took the time `spent` of the budget. Each further
-    /// layout is given to `keep`, with the time spent by then, before anything is made of it.
+    /// Measures, filling `timed`, one entry for each scenario of the bench, after the layouts
+    /// `before`, which took the time `spent` of the budget. Each further layout is given to `keep`, with the time spent by then, before anything is made of it.
     pub fn run_after(
         &self,
         before: &[Vec<Block>],

@@ -1,14 +1,30 @@
 //! The terminal: colour and progress bars only where there is one; everything that is not the
 //! result itself goes to standard error, so that `--json` can be piped.
 
+use anyhow::Context;
 use console::style;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::Write;
 use std::time::Duration;
 
 /// Prints an error with its causes as one message.
 pub fn error(error: &anyhow::Error) {
     let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
     eprintln!("{} {}", style("error:").for_stderr().red().bold(), causes.join(": "));
+}
+
+/// Prints a result on standard output. That its reader has seen enough and closed the pipe, as `head`
+/// does, is no error; that a file cannot be written is.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    closed_is_fine(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+fn closed_is_fine(written: std::io::Result<()>) -> anyhow::Result<()> {
+    match written {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write the result to standard output"),
+    }
 }
 
 /// Prints a note on standard error: something the user should know, not a failure.
@@ -47,4 +63,21 @@ pub fn spinner(verb: &str, text: impl Into<std::borrow::Cow<'static, str>>) -> P
     bar.set_message(text);
     bar.enable_steady_tick(Duration::from_millis(120));
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::closed_is_fine;
+    use std::io::{Error, Write};
+
+    #[test]
+    fn a_reader_who_left_is_no_error_and_a_full_disk_is() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert!(closed_is_fine(writer.write_all(b"result")).is_ok());
+        let full = std::fs::File::create("/dev/full").and_then(|mut file| file.write_all(b"x"));
+        let told = format!("{:#}", closed_is_fine(full).unwrap_err());
+        assert!(told.contains("standard output") && told.contains("No space left"), "{told}");
+        assert!(closed_is_fine(Err(Error::from_raw_os_error(libc::EIO))).is_err());
+    }
 }

@@ -118,9 +118,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         }
     }
     if args.json {
-        println!("{}", serde_json::to_string(&outcome)?);
+        term::print(&format!("{}\n", serde_json::to_string(&outcome)?))?;
     } else {
-        print!("{}", record::text(&outcome));
+        term::print(&record::text(&outcome))?;
     }
     Ok(if outcome.rates.iter().all(|rate| rate.met()) {
         ExitCode::SUCCESS
