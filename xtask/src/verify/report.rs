@@ -161,11 +161,20 @@ impl Report {
             );
         }
         if !self.runs {
-            let started =
-                self.scenarios.iter().flat_map(|row| &row.hits).any(|hits| hits.total > 0);
+            let started = self
+                .scenarios
+                .iter()
+                .flat_map(|row| row.hits.iter().take(own))
+                .any(|hits| hits.total > 0);
             let start = if started { " (it does while one sets itself up)" } else { "" };
+            let beside = self.scenarios.iter().flat_map(|row| row.hits.iter().skip(own));
+            let beside = if beside.into_iter().any(|hits| hits.per_operation > 0.0) {
+                "; what runs differs only in what the compiler has arranged in another way"
+            } else {
+                ""
+            };
             return format!(
-                "NEVER RUNS: no operation of the {counted} scenarios counted reaches {gate}{start}; a measurement of it would measure nothing"
+                "NEVER RUNS: no operation of the {counted} scenarios counted reaches {gate}{start}{beside}; a measurement of it would measure nothing of it"
             );
         }
         let reach = |row: &&Row| row.hits.iter().take(own).any(|hits| hits.per_operation > 0.0);

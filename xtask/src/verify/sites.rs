@@ -34,14 +34,15 @@ pub struct Copy {
     through: String,
 }
 
-/// Groups the instructions that only the arm with the gate has. With `counts_only`, what does not
-/// come from telemetry is not the gate's own.
+/// Groups the instructions that only the arm with the gate has. With `counts_only`, a line that no
+/// instruction of telemetry was inlined into is not the gate's own: the compiler gives the branch on
+/// what telemetry says to the line that asks, so a line is the gate's as a whole or not at all.
 pub fn group(
     own: &Places,
     counts_only: bool,
     frames: impl Fn(&str, u64) -> Vec<Frame>,
 ) -> Vec<Site> {
-    let mut sites: BTreeMap<(bool, String), Site> = BTreeMap::new();
+    let mut sites: BTreeMap<String, Site> = BTreeMap::new();
     for (symbol, offsets) in own {
         let function = plain_name(symbol);
         for offset in offsets {
@@ -50,13 +51,14 @@ pub fn group(
                 !counts_only || frames.iter().any(|frame| frame.place.starts_with(TELEMETRY));
             let (source, through) =
                 source(&frames).unwrap_or_else(|| (function.clone(), String::new()));
-            let site = sites.entry((!mine, source.clone())).or_insert_with(|| Site {
+            let site = sites.entry(source.clone()).or_insert_with(|| Site {
                 source,
-                own: mine,
+                own: false,
                 functions: BTreeSet::new(),
                 instructions: 0,
                 copies: BTreeMap::new(),
             });
+            site.own |= mine;
             site.functions.insert(function.clone());
             site.instructions += 1;
             let copy = Copy { symbol: symbol.clone(), through };
@@ -89,15 +91,16 @@ mod tests {
         Frame { place: place.to_owned(), line, function: function.to_owned(), ours }
     }
 
-    /// A counter inlined into `pop`, then a line of `pop` itself, a function of telemetry, and code of
-    /// a scenario.
+    /// A counter inlined into `pop`, the branch of the same line, another line of `pop`, a function of
+    /// telemetry, and code of a scenario.
     fn frames(symbol: &str, offset: u64) -> Vec<Frame> {
         let pop = frame("hot.rs", 80, "pop");
         match (symbol, offset) {
             ("malloc", 0 | 4) => {
                 vec![frame("core/cell.rs", 3, "set"), frame("telemetry/tally.rs", 9, "add"), pop]
             }
-            ("malloc", _) => vec![pop, frame("api/raw.rs", 5, "malloc")],
+            ("malloc", 8) => vec![pop],
+            ("malloc", _) => vec![frame("hot.rs", 82, "pop"), frame("api/raw.rs", 5, "malloc")],
             ("record", _) => vec![frame("telemetry/trace.rs", 30, "record")],
             ("run", _) => {
                 vec![frame("telemetry/tally.rs", 9, "add"), pop, frame("benches/x.rs", 1, "run")]
@@ -108,7 +111,7 @@ mod tests {
 
     fn places() -> Places {
         Places::from([
-            ("malloc".to_owned(), vec![0, 4, 8]),
+            ("malloc".to_owned(), vec![0, 4, 8, 12]),
             ("record".to_owned(), vec![0]),
             ("run".to_owned(), vec![12]),
             ("unknown".to_owned(), vec![0]),
@@ -123,16 +126,16 @@ mod tests {
         assert_eq!(
             told,
             [
-                ("hot.rs:80 pop", true, 3),
+                ("hot.rs:80 pop", true, 4),
+                ("hot.rs:82 pop", false, 1),
                 ("telemetry/trace.rs:30 record", true, 1),
-                ("hot.rs:80 pop", false, 1),
                 ("unknown", false, 1),
             ]
         );
         assert_eq!(sites[0].functions, BTreeSet::from(["malloc".to_owned(), "run".to_owned()]));
-        // One copy in each function; the two instructions of one belong together.
+        // One copy in each function; the three instructions of one belong together.
         let copies: Vec<usize> = sites[0].copies.values().map(Vec::len).collect();
-        assert_eq!(copies, [2, 1]);
+        assert_eq!(copies, [3, 1]);
     }
 
     #[test]
