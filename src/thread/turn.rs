@@ -62,6 +62,7 @@ impl Door {
             before = turn.busy.load(Ordering::Relaxed);
             // Relaxed: the fence and the worker's barrier order it.
             turn.busy.store(1, Ordering::Relaxed);
+            // SeqCst: with the worker's barrier, our announcement comes before our look.
             compiler_fence(Ordering::SeqCst);
             // Acquire: what the worker did before it left is seen.
             if turn.visited.load(Ordering::Acquire) != 0 {
@@ -92,11 +93,13 @@ fn wait(turn: &Turn) {
     loop {
         // Release: as at the end of a turn.
         turn.busy.store(0, Ordering::Release);
+        // Relaxed: only whether to go on sleeping; the look below acquires.
         while turn.visited.load(Ordering::Relaxed) != 0 {
             os::wait(&turn.visited, 1);
         }
-        // Relaxed, and the fence: as in `enter`.
+        // Relaxed and SeqCst: as in `enter`, the fence orders it.
         turn.busy.store(1, Ordering::Relaxed);
+        // SeqCst: as in `enter`, before our look.
         compiler_fence(Ordering::SeqCst);
         // Acquire: as in `enter`.
         if turn.visited.load(Ordering::Acquire) == 0 {
