@@ -47,6 +47,7 @@ use question::Question;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use trial::End;
 
 /// Arguments of `cargo xtask ab`.
 #[derive(clap::Args)]
@@ -198,7 +199,9 @@ fn answer(args: &Args) -> Result<ExitCode> {
     let settings = Settings::of(args);
     let outcome = Experiment::new(&settings, question)?.run()?;
     show(args, &outcome)?;
-    if args.record {
+    if args.record && outcome.end == Some(End::Interrupted) {
+        term::note("interrupted, so nothing is recorded; the same command goes on from here");
+    } else if args.record {
         record::write(&outcome, &record::folder())?;
         features::refresh()?;
     }

@@ -283,6 +283,10 @@ pub struct Machine {
     pub started: u64,
 }
 
+/// Asks git what was changed. Recorded results are no change: one would follow from another.
+const CHANGES: [&str; 6] =
+    ["status", "--porcelain", "--", ".", ":(exclude)docs/results", ":(exclude)features.md"];
+
 impl Machine {
     /// This machine, now. What cannot be found out is "unknown": it is a record, not a condition.
     pub fn here() -> Machine {
@@ -304,7 +308,7 @@ impl Machine {
                 .map_or_else(|_| unknown(), |text| text.trim().to_owned()),
             compiler: say("rustc", &["-vV"]).unwrap_or_else(unknown),
             commit: say("git", &["rev-parse", "HEAD"]).unwrap_or_else(unknown),
-            changed: say("git", &["status", "--porcelain"]).is_some_and(|text| !text.is_empty()),
+            changed: say("git", &CHANGES).is_some_and(|text| !text.is_empty()),
             rustflags: std::env::var("RUSTFLAGS").ok(),
             started: since.map_or(0, |since| since.as_secs()),
         }

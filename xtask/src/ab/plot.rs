@@ -109,7 +109,7 @@ fn draw_panel(area: &Area<'_>, timed: &Timed, removal: bool) -> Result<()> {
             Circle::new(
                 (point.clamp(range.start, range.end), height),
                 2,
-                line.color.mix(0.4).filled(),
+                line.color.mix(0.5).filled(),
             )
         });
         chart.draw_series(points).map_err(failed)?;

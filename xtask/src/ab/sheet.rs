@@ -12,6 +12,9 @@ use crate::shared::page;
 /// So many functions are listed; the JSON has the others.
 const FUNCTIONS: usize = 10;
 
+/// So many functions of a scenario are shown running.
+const BUSIEST: usize = 4;
+
 /// The report's title.
 pub fn title(outcome: &Outcome) -> String {
     format!("Verdict: {}", outcome.question.name())
@@ -185,6 +188,18 @@ fn evidence(parts: &mut Vec<Part>, outcome: &Outcome) {
         }
     };
     parts.push(Part::Text(compared));
+    executed(parts, outcome);
+    if !outcome.passed_over.is_empty() {
+        let list: Vec<String> =
+            outcome.passed_over.iter().map(|(name, why)| format!("{name} ({why})")).collect();
+        parts.push(Part::Text(format!("Not timed: {}.", list.join(", "))));
+    }
+    differing(parts, outcome);
+}
+
+/// The functions and data that differ, whether they ran or not.
+fn differing(parts: &mut Vec<Part>, outcome: &Outcome) {
+    let arms = &outcome.arms;
     if !arms.differing.is_empty() {
         let mut list: Vec<_> = arms.differing.iter().collect();
         list.sort_by_key(|(name, (out, with))| (std::cmp::Reverse(out + with), name.as_str()));
@@ -192,7 +207,7 @@ fn evidence(parts: &mut Vec<Part>, outcome: &Outcome) {
             vec![format!("`{}`", code(name)), out.to_string(), with.to_string()]
         };
         let columns = vec![
-            Column::words("function"),
+            Column::words("function that differs most, run or not"),
             Column::figures("own instructions, first arm"),
             Column::figures("second arm"),
         ];
@@ -214,12 +229,6 @@ fn evidence(parts: &mut Vec<Part>, outcome: &Outcome) {
         parts.push(Part::Text("Data that differ:".to_owned()));
         parts.push(Part::Facts(data.collect()));
     }
-    executed(parts, outcome);
-    if !outcome.passed_over.is_empty() {
-        let list: Vec<String> =
-            outcome.passed_over.iter().map(|(name, why)| format!("{name} ({why})")).collect();
-        parts.push(Part::Text(format!("Not timed: {}.", list.join(", "))));
-    }
 }
 
 fn executed(parts: &mut Vec<Part>, outcome: &Outcome) {
@@ -230,7 +239,6 @@ fn executed(parts: &mut Vec<Part>, outcome: &Outcome) {
         Column::figures("displaced"),
         Column::figures("all instructions"),
         Column::words("counted by"),
-        Column::words("busiest"),
     ];
     let rows = outcome.timed.iter().filter_map(|timed| {
         let evidence = timed.evidence.as_ref()?;
@@ -238,7 +246,6 @@ fn executed(parts: &mut Vec<Part>, outcome: &Outcome) {
         let all = evidence
             .instructions_per_op
             .map_or_else(|| "-".to_owned(), |(out, with)| format!("{out:.2}, {with:.2}"));
-        let busiest = evidence.functions.first();
         Some(vec![
             timed.scenario.name.clone(),
             format!("{least}{}", per_op(evidence.own_per_op.0)),
@@ -246,7 +253,6 @@ fn executed(parts: &mut Vec<Part>, outcome: &Outcome) {
             format!("{least}{}", per_op(evidence.moved_per_op.1)),
             all,
             evidence.counter.name().to_owned(),
-            busiest.map_or_else(|| "-".to_owned(), |(name, _)| format!("`{}`", code(name))),
         ])
     });
     let rows: Vec<_> = rows.collect();
@@ -259,6 +265,30 @@ fn executed(parts: &mut Vec<Part>, outcome: &Outcome) {
             .to_owned(),
     ));
     parts.push(Part::Table(columns, rows));
+    let columns = vec![
+        Column::words("scenario"),
+        Column::words("function whose own instructions ran"),
+        Column::figures("hits/op"),
+        Column::figures("share"),
+    ];
+    let busiest = outcome.timed.iter().flat_map(|timed| {
+        let evidence = timed.evidence.as_ref();
+        let functions = evidence.map_or(&[][..], |evidence| &evidence.functions);
+        let ops = evidence.map_or(1, |evidence| evidence.ops).max(1) as f64;
+        let all = functions.iter().map(|(_, hits)| hits).sum::<u64>().max(1) as f64;
+        functions.iter().take(BUSIEST).filter(move |(_, hits)| *hits as f64 > all / 100.0).map(
+            // The timed part and the warm-up before it, a tenth.
+            move |(name, hits)| {
+                vec![
+                    timed.scenario.name.clone(),
+                    format!("`{}`", code(name)),
+                    per_op(*hits as f64 / (ops * 1.1)),
+                    format!("{:.0} %", *hits as f64 * 100.0 / all),
+                ]
+            },
+        )
+    });
+    parts.push(Part::Table(columns, busiest.collect()));
 }
 
 /// A name that can stand between backticks.

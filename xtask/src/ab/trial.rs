@@ -65,8 +65,9 @@ pub enum Next {
 }
 
 impl Trial<'_> {
-    /// Measures, filling `timed`, one entry for each scenario of the bench, after the layouts
-    /// `before`, which took the time `spent` of the budget. Each further layout is given to `keep`, with the time spent by then, before anything is made of it.
+    /// Measures, filling `timed`, one entry for each scenario of the bench. Goes on after the layouts
+    /// `before`, which took the time `spent` of the budget. Each further layout is given to `keep`,
+    /// with the time spent by then, before anything is made of it.
     pub fn run_after(
         &self,
         before: &[Vec<Block>],

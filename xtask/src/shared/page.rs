@@ -16,18 +16,19 @@ h1{font-size:1.7rem;margin:0 0 .4rem}h2{font-size:1.2rem;margin:2rem 0 .5rem;\
 border-bottom:1px solid var(--line);padding-bottom:.2rem}\
 table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}\
 th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid var(--line);vertical-align:top}\
-th:first-child,td:first-child{text-align:left}th{font-weight:600}td.text,th.text{text-align:left}\
+td{white-space:nowrap}th:first-child,td:first-child{text-align:left}th{font-weight:600}\
+td.text,th.text{text-align:left;white-space:normal}\
 code{font:.92em ui-monospace,monospace;overflow-wrap:anywhere}\
 pre{background:var(--card);padding:.7rem 1rem;overflow-x:auto;border-radius:6px}\
 .best{font-weight:600}.won{color:var(--good)}.lost{color:var(--bad)}.open{color:var(--open)}\
 .verdict{border-left:6px solid currentColor;background:var(--card);padding:.8rem 1.1rem;margin:1rem 0;\
 border-radius:0 6px 6px 0}.verdict b{font-size:1.5rem;display:block}.verdict span{color:var(--ink)}\
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1.2rem}dt{color:var(--soft)}dd{margin:0}\
-.scroll{overflow-x:auto}figure{margin:1rem 0}svg{max-width:100%;height:auto}small,.soft{color:var(--soft)}\
+.scroll{overflow-x:auto}figure{margin:1rem 0}figure svg{width:100%;max-width:62rem;height:auto}small,.soft{color:var(--soft)}\
 @page{margin:14mm}\
 @media print{:root{--ink:#000;--soft:#444;--line:#bbb;--ground:#fff;--card:#fff;--good:#066;--bad:#900;\
 --open:#640}body{max-width:none;margin:0;padding:0;font-size:10.5pt}.scroll{overflow:visible}\
-table{font-size:9pt}th,td{padding:.15rem .4rem}tr,figure,.verdict{break-inside:avoid}h2{break-after:avoid}\
+table{font-size:8.5pt}th,td{padding:.15rem .4rem}tr,figure,.verdict{break-inside:avoid}h2{break-after:avoid}\
 .verdict{border:1px solid #000;border-left-width:6px}pre{white-space:pre-wrap}}";
 
 /// A whole page with `title` (plain text) and `body` (HTML).
