@@ -85,7 +85,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
                 unfinished.push(item.name.clone());
             }
             Ok(outcome) => {
-                share.took(begun.elapsed(), Duration::from_secs_f64(outcome.measuring));
+                share.took(begun.elapsed(), Duration::from_secs_f64(outcome.seconds).min(budget));
                 store.keep(&outcome)?;
                 term::step("Verdict", format!("{}: {}", item.name, line(&outcome)));
                 rows.push(item.finished(args, &outcome)?);

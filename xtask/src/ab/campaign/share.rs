@@ -3,19 +3,19 @@
 
 use std::time::Duration;
 
-/// Shorter measuring than this decides nothing.
-const LEAST: Duration = Duration::from_secs(15);
+/// With less than this, counting included, nothing is decided.
+const LEAST: Duration = Duration::from_secs(20);
 /// One experiment alone would not get more either.
 const MOST: Duration = Duration::from_secs(150);
-/// Building and counting, before any experiment has shown what they take here.
-const OVERHEAD: Duration = Duration::from_secs(45);
+/// Building, before any experiment has shown what it takes here.
+const OVERHEAD: Duration = Duration::from_secs(30);
 
 /// The running account.
 #[derive(Debug)]
 pub struct Share {
-    /// The shortest measuring worth its build, in this budget.
+    /// The least budget worth a build, in this campaign.
     least: Duration,
-    /// What experiments took beside measuring: the sum, and of how many.
+    /// What experiments took beside their budgets: the sum, and of how many.
     overhead: (Duration, u32),
 }
 
@@ -26,7 +26,7 @@ impl Share {
         Share { least: LEAST.min(total / 20), overhead: (Duration::ZERO, 0) }
     }
 
-    /// How long the next experiment may measure, if `left` is left for it and the others and it
+    /// The budget of the next experiment, if `left` is left for it and the others and it
     /// weighs `weight` of all their `weights`; `None` if nothing is left.
     pub fn of(&self, left: Duration, weight: f64, weights: f64) -> Option<Duration> {
         if left <= self.least {
@@ -36,9 +36,9 @@ impl Share {
         Some(share.clamp(self.least, MOST.mul_f64(weight)).min(left))
     }
 
-    /// An experiment took so long, of which so long for measuring.
-    pub fn took(&mut self, all: Duration, measuring: Duration) {
-        self.overhead.0 += all.saturating_sub(measuring);
+    /// An experiment took so long, of which so long from its budget.
+    pub fn took(&mut self, all: Duration, budgeted: Duration) {
+        self.overhead.0 += all.saturating_sub(budgeted);
         self.overhead.1 += 1;
     }
 
