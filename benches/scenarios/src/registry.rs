@@ -107,8 +107,8 @@ scenarios! {
         "threads that come and go, each replacing the blocks of the one before" => threads::Larson<H>;
     "thread-churn" 2_000_000 Spec 1 0 "block"
         "a thread frees the 1,000 blocks of the one before, allocates 1,000, ends" => threads::Churn<H>;
-    "shrink" 1_150_000 Spec 0 300 "block"
-        "150 MiB of 16 to 256 bytes, 90 % freed at random: what memory returns" => small::Shrink<H>;
+    "shrink" 300_000 Spec 0 300 "block"
+        "150 MiB of 16 to 1,024 bytes, 90 % freed at random: what memory returns" => small::Shrink<H>;
     "parallel-mixed" 6_000_000 Extra 1 0 "block"
         "random-mixed-400 in every thread, each with its own 400 slots" => threads::Parallel<H>;
     "nothing" 1 Memory 0 0 "block"

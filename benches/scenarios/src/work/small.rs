@@ -142,7 +142,7 @@ impl<H: Heap> Work<H> for Shrink<H> {
     fn run<const VERIFY: bool>(&mut self, ops: u64) -> Done {
         let mut done = Done::default();
         let mut slots = Slots::<H>::filled(ops as usize, || {
-            let size = self.rng.between(16, 256);
+            let size = self.rng.between(16, 1024);
             done.count(size as u64);
             size
         });
