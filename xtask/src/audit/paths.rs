@@ -39,6 +39,7 @@ const WARM: &[&str] = &[
     "cold",
     "thread::heap",
     "thread::tls",
+    "thread::turn",
     "refill",
     "frontend",
     "telemetry",
