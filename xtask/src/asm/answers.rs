@@ -40,7 +40,8 @@ enum Ended {
     Returned(Option<Answer>),
 }
 
-/// What a function answers with every gate off, if that can be told.
+/// What a function of the telemetry answers with every gate off, if that can be told. One that
+/// returns nothing does nothing then, which is what the comparison proves.
 pub fn of(function: &syn::Signature, body: &syn::Block, constants: &Constants) -> Option<Answer> {
     if matches!(function.output, ReturnType::Default) {
         return Some(Answer::Unit);
@@ -48,6 +49,22 @@ pub fn of(function: &syn::Signature, body: &syn::Block, constants: &Constants) -
     match block(body, constants) {
         Ended::Value(answer) | Ended::Returned(answer) => answer,
     }
+}
+
+/// What any function answers, if these constants alone decide it, and that it does nothing else.
+pub fn decided(body: &syn::Block, constants: &Constants) -> Option<Answer> {
+    for (at, statement) in body.stmts.iter().enumerate() {
+        let Stmt::Expr(expression, semicolon) = statement else { return None };
+        match value(expression, constants) {
+            Ended::Returned(answer) => return answer,
+            Ended::Value(None) => return None,
+            Ended::Value(answer) if at + 1 == body.stmts.len() && semicolon.is_none() => {
+                return answer;
+            }
+            Ended::Value(_) => {}
+        }
+    }
+    Some(Answer::Unit)
 }
 
 /// The value of a constant's expression.
@@ -173,6 +190,23 @@ mod tests {
         let function: syn::ItemFn = syn::parse_str(text).unwrap();
         let constants = Constants::from([("CHECKED".to_owned(), Answer::Bool(false))]);
         of(&function.sig, &function.block, &constants).map(|answer| answer.source())
+    }
+
+    #[test]
+    fn only_what_the_constants_decide_is_decided() {
+        let constants = Constants::from([("ON".to_owned(), Answer::Bool(false))]);
+        for (text, wanted) in [
+            ("{ if ON && due() { start(); } }", Some("()")),
+            ("{ if !ON { return; } work(); }", Some("()")),
+            ("{ if ON { count(); } work(); }", None),
+            ("{ let due = look(); if ON && due { start(); } }", None),
+            ("{ if ON { 3 } else { 7 } }", Some("7")),
+            ("{ start(); }", None),
+        ] {
+            let body: syn::Block = syn::parse_str(text).unwrap();
+            let told = decided(&body, &constants).map(|answer| answer.source());
+            assert_eq!(told.as_deref(), wanted, "{text}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod answers;
 mod difference;
 mod gates;
 mod golden;
+mod known;
 pub mod library;
 mod listing;
 mod sites;

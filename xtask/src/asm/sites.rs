@@ -1,22 +1,22 @@
 //! The call sites of the gates, found by parsing `src/`, and the sources without them.
 //!
-//! What belongs to gates is what `src/telemetry/` defines. A site is a call of one of its functions
-//! from elsewhere, on whatever holds a piece of it (a field, a static, a local), or one of its
-//! constants looked at. Without the site stands what it comes to with every gate off (`answers`).
+//! What belongs to gates is what `src/telemetry/` defines; elsewhere, a constant made of
+//! `cfg!(feature = "...")` and every function that does nothing while such a constant is false. A site
+//! is a call of such a function from elsewhere, for the telemetry's methods on whatever holds a piece
+//! of it (a field, a static, a local), or such a constant looked at. Without the site stands what it comes to with every gate off (`answers`).
 //! Which gates a site serves follows from what the called function mentions, down to the gates' rows.
 //! The readers are left alone: they are in every build, and say "not compiled in".
 
-use super::answers::{self, Answer, Constants};
+use super::answers::Answer;
+use super::known::{HOME, Known, Node, base, imports, module_of, words};
 use anyhow::{Context, Result, ensure};
-use proc_macro2::TokenTree;
 use quote::ToTokens;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
-/// The folder that the gates' code is in, and the one that only reads.
-const HOME: &str = "telemetry";
+/// The folder that only reads.
 const READERS: &str = "readers";
 
 /// A place outside the telemetry that serves gates.
@@ -68,7 +68,12 @@ fn in_texts(texts: &BTreeMap<PathBuf, String>, features: &BTreeSet<String>) -> R
         }
     }
     let mut known = Known::of(&home, features);
-    outside.iter().for_each(|(_, _, file)| known.add_holders(file));
+    // What one file holds may be made by what another returns.
+    for _ in 0..2 {
+        outside.iter().for_each(|(_, _, file)| known.add_holders(file));
+    }
+    outside.iter().for_each(|(path, _, file)| known.add_constants(path, file));
+    outside.iter().for_each(|(path, _, file)| known.add_decided(path, file));
     let mut found = Found { sites: Vec::new(), staying: Vec::new(), files: Vec::new() };
     for (path, text, file) in outside {
         let mut finder = Finder {
@@ -122,300 +127,28 @@ fn replaced(call: &str, answer: &str) -> String {
     }
 }
 
-/// A node of what mentions what: a function by the file it is in, a method or any other name by name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Node {
-    Free(String, String),
-    Method(String),
-    Name(String),
-}
-
-/// What the telemetry defines.
-#[derive(Default)]
-struct Known {
-    /// Functions and methods with their answers.
-    answers: BTreeMap<Node, Option<Answer>>,
-    constants: Constants,
-    /// Modules, by their files' names.
-    modules: BTreeSet<String>,
-    /// Types and statics.
-    types: BTreeSet<String>,
-    /// Names outside that hold a piece of it.
-    holders: BTreeSet<String>,
-    /// The gates that each node serves.
-    gates: BTreeMap<Node, BTreeSet<String>>,
-}
-
-impl Known {
-    fn of(home: &[(&PathBuf, syn::File)], features: &BTreeSet<String>) -> Known {
-        let mut known = Known::default();
-        let mut mentions: Vec<(Node, BTreeSet<Node>)> = Vec::new();
-        // Constants may rest on each other, so twice; functions afterwards.
-        for pass in 0..3 {
-            for (path, file) in home {
-                let module = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-                known.modules.insert(module.clone());
-                for item in &file.items {
-                    known.item(item, &module, pass, features, &mut mentions);
-                }
-            }
-        }
-        loop {
-            let before: usize = known.gates.values().map(BTreeSet::len).sum();
-            for (node, mentioned) in &mentions {
-                let gates: BTreeSet<String> = mentioned
-                    .iter()
-                    .filter_map(|other| known.gates.get(other))
-                    .flatten()
-                    .cloned()
-                    .collect();
-                known.gates.entry(node.clone()).or_default().extend(gates);
-            }
-            if before == known.gates.values().map(BTreeSet::len).sum::<usize>() {
-                return known;
-            }
-        }
-    }
-
-    fn item(
-        &mut self,
-        item: &syn::Item,
-        module: &str,
-        pass: usize,
-        features: &BTreeSet<String>,
-        mentions: &mut Vec<(Node, BTreeSet<Node>)>,
-    ) {
-        let first = pass == 0;
-        match item {
-            syn::Item::Const(constant) => {
-                let name = constant.ident.to_string();
-                if let Some(answer) = answers::constant(&constant.expr, &self.constants) {
-                    self.constants.insert(name.clone(), answer);
-                }
-                if first {
-                    self.holders.insert(name.clone());
-                    mentions.push((Node::Name(name), mentioned(&constant.expr, module)));
-                }
-            }
-            syn::Item::Static(place) if first => {
-                self.holders.insert(place.ident.to_string());
-                mentions.push((Node::Name(place.ident.to_string()), mentioned(place, module)));
-            }
-            syn::Item::Struct(of) if first => {
-                self.types.insert(of.ident.to_string());
-                mentions.push((Node::Name(of.ident.to_string()), mentioned(&of.fields, module)));
-            }
-            syn::Item::Enum(of) if first => drop(self.types.insert(of.ident.to_string())),
-            syn::Item::Fn(function) if pass == 2 => {
-                let node = Node::Free(module.to_owned(), function.sig.ident.to_string());
-                let answer = answers::of(&function.sig, &function.block, &self.constants);
-                self.answers.insert(node.clone(), answer);
-                mentions.push((node, mentioned(&function.block, module)));
-            }
-            syn::Item::Impl(of) if pass == 2 => {
-                for inner in &of.items {
-                    let syn::ImplItem::Fn(function) = inner else { continue };
-                    let node = Node::Method(function.sig.ident.to_string());
-                    let answer = answers::of(&function.sig, &function.block, &self.constants);
-                    // Two methods of one name: only an answer that both give is known.
-                    let agreed = match self.answers.remove(&node) {
-                        Some(other) if other != answer => None,
-                        _ => answer,
-                    };
-                    self.answers.insert(node.clone(), agreed);
-                    mentions.push((node, mentioned(&function.block, module)));
-                }
-            }
-            syn::Item::Macro(invoked) if first && invoked.ident.is_none() => {
-                self.rows(&invoked.mac.tokens, features, mentions, module);
-            }
-            _ => {}
-        }
-    }
-
-    /// The rows of a table: `Name, "feature";` makes a gate's marker, `Name[...] for A | B;` something
-    /// that these gates read.
-    fn rows(
-        &mut self,
-        tokens: &proc_macro2::TokenStream,
-        features: &BTreeSet<String>,
-        mentions: &mut Vec<(Node, BTreeSet<Node>)>,
-        module: &str,
-    ) {
-        let tokens: Vec<TokenTree> = tokens.clone().into_iter().collect();
-        for row in
-            tokens.split(|token| matches!(token, TokenTree::Punct(punct) if punct.as_char() == ';'))
-        {
-            // A doc comment is `#` and a group.
-            let Some(head) = row.iter().find_map(|token| match token {
-                TokenTree::Ident(ident) => Some(ident.to_string()),
-                _ => None,
-            }) else {
-                continue;
-            };
-            let node = Node::Name(head.clone());
-            self.types.insert(head);
-            for token in row {
-                if let TokenTree::Literal(literal) = token {
-                    let text = literal.to_string();
-                    let feature = text.trim_matches('"');
-                    if features.contains(feature) {
-                        self.gates.entry(node.clone()).or_default().insert(feature.to_owned());
-                    }
-                }
-            }
-            let row: proc_macro2::TokenStream = row
-                .iter()
-                .filter(|token| !matches!(token, TokenTree::Group(group) if group.delimiter() == proc_macro2::Delimiter::Bracket))
-                .cloned()
-                .collect();
-            mentions.push((node, nodes(row, module)));
-        }
-    }
-
-    /// Adds what a file outside calls the pieces of telemetry that it holds.
-    fn add_holders(&mut self, file: &syn::File) {
-        struct Holders<'a>(&'a mut Known);
-        impl Holders<'_> {
-            fn holds(&self, of: &impl ToTokens) -> bool {
-                words(of.to_token_stream()).iter().any(|word| self.0.types.contains(word))
-            }
-        }
-        impl<'ast> Visit<'ast> for Holders<'_> {
-            fn visit_field(&mut self, field: &'ast syn::Field) {
-                if let Some(name) = &field.ident
-                    && self.holds(&field.ty)
-                {
-                    self.0.holders.insert(name.to_string());
-                }
-            }
-            fn visit_signature(&mut self, signature: &'ast syn::Signature) {
-                if self.holds(&signature.output) {
-                    self.0.holders.insert(signature.ident.to_string());
-                }
-                visit::visit_signature(self, signature);
-            }
-            fn visit_pat_type(&mut self, typed: &'ast syn::PatType) {
-                if let syn::Pat::Ident(name) = &*typed.pat
-                    && self.holds(&typed.ty)
-                {
-                    self.0.holders.insert(name.ident.to_string());
-                }
-            }
-            fn visit_local(&mut self, local: &'ast syn::Local) {
-                let init = local.init.as_ref().map(|init| words(init.expr.to_token_stream()));
-                let holds =
-                    |words: &[String]| words.iter().any(|word| self.0.holders.contains(word));
-                if let (syn::Pat::Ident(name), Some(init)) = (&local.pat, init)
-                    && holds(&init)
-                {
-                    self.0.holders.insert(name.ident.to_string());
-                }
-                visit::visit_local(self, local);
-            }
-        }
-        Holders(self).visit_file(file);
-    }
-
-    fn gates(&self, node: &Node) -> BTreeSet<String> {
-        self.gates.get(node).cloned().unwrap_or_default()
-    }
-}
-
-/// Every identifier in a stream.
-fn words(tokens: proc_macro2::TokenStream) -> Vec<String> {
-    let mut words = Vec::new();
-    for token in tokens {
-        match token {
-            TokenTree::Ident(ident) => words.push(ident.to_string()),
-            TokenTree::Group(group) => words.extend(self::words(group.stream())),
-            _ => {}
-        }
-    }
-    words
-}
-
-fn mentioned(item: &impl ToTokens, module: &str) -> BTreeSet<Node> {
-    nodes(item.to_token_stream(), module)
-}
-
-/// What a piece of telemetry mentions: `.name(`, `module::name`, `name`.
-fn nodes(tokens: proc_macro2::TokenStream, module: &str) -> BTreeSet<Node> {
-    let mut nodes_found = BTreeSet::new();
-    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
-    for (at, token) in tokens.iter().enumerate() {
-        let is = |at: Option<usize>, c: char| {
-            at.and_then(|at| tokens.get(at)).is_some_and(
-                |token| matches!(token, TokenTree::Punct(punct) if punct.as_char() == c),
-            )
-        };
-        match token {
-            TokenTree::Group(group) => nodes_found.extend(nodes(group.stream(), module)),
-            TokenTree::Ident(ident) if is(at.checked_sub(1), '.') => {
-                nodes_found.insert(Node::Method(ident.to_string()));
-            }
-            TokenTree::Ident(ident) => {
-                let name = ident.to_string();
-                let within =
-                    if is(at.checked_sub(1), ':') { tokens.get(at.wrapping_sub(3)) } else { None };
-                let file = match within {
-                    Some(TokenTree::Ident(within)) => within.to_string(),
-                    _ => module.to_owned(),
-                };
-                nodes_found.insert(Node::Free(file, name.clone()));
-                nodes_found.insert(Node::Name(name));
-            }
-            _ => {}
-        }
-    }
-    nodes_found
-}
-
-/// What a file imports from the telemetry: the names that it uses, with the module they are from.
-fn imports(file: &syn::File) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
-    for item in &file.items {
-        if let syn::Item::Use(item) = item {
-            import(&item.tree, &mut Vec::new(), &mut found);
-        }
-    }
-    found
-}
-
-fn import(tree: &syn::UseTree, path: &mut Vec<String>, found: &mut BTreeMap<String, String>) {
-    let used = match tree {
-        syn::UseTree::Path(inner) => {
-            path.push(inner.ident.to_string());
-            import(&inner.tree, path, found);
-            path.pop();
-            return;
-        }
-        syn::UseTree::Group(group) => {
-            return group.items.iter().for_each(|item| import(item, path, found));
-        }
-        // `classes::{self, Use}` uses the module by its name.
-        syn::UseTree::Name(name) if name.ident == "self" => {
-            path.last().cloned().unwrap_or_default()
-        }
-        syn::UseTree::Name(name) => name.ident.to_string(),
-        syn::UseTree::Rename(rename) => rename.rename.to_string(),
-        syn::UseTree::Glob(_) => return,
-    };
-    if path.iter().any(|part| part == HOME) {
-        found.insert(used, path.last().cloned().unwrap_or_default());
-    }
-}
-
 /// Looks for sites in one file outside the telemetry.
 struct Finder<'a> {
     known: &'a Known,
     path: &'a Path,
-    imported: BTreeMap<String, String>,
+    imported: BTreeMap<String, Vec<String>>,
     found: Vec<(std::ops::Range<usize>, Answer, Site)>,
     staying: Vec<String>,
 }
 
 impl Finder<'_> {
+    /// The parts of a path, what it was imported by resolved.
+    fn parts(&self, path: &syn::Path) -> Vec<String> {
+        let mut parts: Vec<String> =
+            path.segments.iter().map(|part| part.ident.to_string()).collect();
+        if let Some(from) = parts.first().and_then(|first| self.imported.get(first)) {
+            // `use a::b::{self}` has `b` as its path's end already.
+            let from = from.iter().filter(|part| Some(*part) != parts.first()).cloned();
+            parts = from.chain(parts.clone()).collect();
+        }
+        parts
+    }
+
     /// What of the telemetry an expression calls or looks at.
     fn target(&self, expression: &syn::Expr) -> Option<Node> {
         match expression {
@@ -427,31 +160,23 @@ impl Finder<'_> {
             }
             syn::Expr::Call(call) => {
                 let syn::Expr::Path(path) = &*call.func else { return None };
-                let parts: Vec<String> =
-                    path.path.segments.iter().map(|part| part.ident.to_string()).collect();
-                let node = match parts.as_slice() {
-                    [name] => Node::Free(self.imported.get(name)?.clone(), name.clone()),
+                let node = match self.parts(&path.path).as_slice() {
                     [.., of, name] if self.known.types.contains(of) => Node::Method(name.clone()),
-                    [.., module, name] => {
-                        let ours = self.imported.contains_key(module)
-                            || parts.iter().any(|part| part == HOME);
-                        (ours && self.known.modules.contains(module))
-                            .then(|| Node::Free(module.clone(), name.clone()))?
-                    }
-                    [] => return None,
+                    [.., module, name] => Node::Free(module.clone(), name.clone()),
+                    _ => return None,
                 };
                 self.known.answers.contains_key(&node).then_some(node)
             }
             syn::Expr::Path(path) => {
-                let name = path.path.segments.last()?.ident.to_string();
-                let ours = match path.path.segments.len() {
-                    1 => self.imported.contains_key(&name),
-                    _ => path.path.segments.iter().any(|part| {
-                        let part = part.ident.to_string();
-                        part == HOME || self.imported.contains_key(&part)
-                    }),
-                };
-                (ours && self.known.constants.contains_key(&name)).then_some(Node::Name(name))
+                let parts = self.parts(&path.path);
+                let [.., module, name] = parts.as_slice() else { return None };
+                let switch = self.known.switches.contains_key(&(module.clone(), name.clone()));
+                let constant = parts.iter().any(|part| part == HOME)
+                    && self.known.constants.contains_key(name);
+                if switch && *module != module_of(self.path) {
+                    return Some(Node::Free(module.clone(), name.clone()));
+                }
+                constant.then(|| Node::Name(name.clone()))
             }
             _ => None,
         }
@@ -467,13 +192,22 @@ impl<'ast> Visit<'ast> for Finder<'_> {
         let at = format!("src/{}:{}", self.path.display(), expression.span().start().line);
         let answer = match &node {
             Node::Name(name) => self.known.constants.get(name).cloned(),
+            Node::Free(module, name)
+                if self.known.switches.contains_key(&(module.clone(), name.clone())) =>
+            {
+                Some(Answer::Bool(false))
+            }
             _ => self.known.answers.get(&node).cloned().flatten(),
         };
         let Some(answer) = answer else {
             self.staying.push(format!("{at} {name}"));
             return visit::visit_expr(self, expression);
         };
-        let site = Site { at, name: name.clone(), gates: self.known.gates(&node) };
+        let mut gates = self.known.gates(&node);
+        if let Node::Free(module, name) = &node {
+            gates.extend(self.known.switches.get(&(module.clone(), name.clone())).cloned());
+        }
+        let site = Site { at, name: name.clone(), gates };
         self.found.push((expression.span().byte_range(), answer, site));
     }
 
@@ -489,28 +223,6 @@ impl<'ast> Visit<'ast> for Finder<'_> {
     }
 }
 
-/// The name of what a method is called on: the last field, local, static or function.
-fn base(receiver: &syn::Expr) -> Option<String> {
-    match receiver {
-        syn::Expr::Field(field) => match &field.member {
-            syn::Member::Named(name) => Some(name.to_string()),
-            syn::Member::Unnamed(_) => None,
-        },
-        syn::Expr::Path(path) => path.path.segments.last().map(|last| last.ident.to_string()),
-        syn::Expr::MethodCall(call) => Some(call.method.to_string()),
-        syn::Expr::Call(call) => base(&call.func),
-        syn::Expr::Paren(inner) => base(&inner.expr),
-        syn::Expr::Group(inner) => base(&inner.expr),
-        syn::Expr::Reference(inner) => base(&inner.expr),
-        syn::Expr::Unary(inner) => base(&inner.expr),
-        syn::Expr::Unsafe(inner) => match inner.block.stmts.last() {
-            Some(syn::Stmt::Expr(last, _)) => base(last),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -519,9 +231,9 @@ mod tests {
     fn texts(outside: &str) -> BTreeMap<PathBuf, String> {
         let gates = "gates! {\n /// Doc, \"calls\".\n Calls, \"calls\"; Misses, \"misses\"; Trace, \"trace\"; Bad, \"bad\"; }\n\
                      counters! { Hits[COUNT] for Calls | Misses; Lost[1] for Misses; }";
-        let cache = "impl Handle {\n fn hit(self, class: usize) { self.count::<Hits>(class); trace::record(class); }\n\
-                     fn lost(self) { self.count::<Lost>(0); }\n fn start(self) -> u64 { if Misses::ON { clock() } else { 0 } }\n\
-                     fn slot(self) -> Option<u8> { None } }";
+        let cache = "impl Handle {\n pub(crate) fn hit(self, class: usize) { self.count::<Hits>(class); trace::record(class); }\n\
+                     pub fn lost(self) { self.count::<Lost>(0); }\n pub fn start(self) -> u64 { if Misses::ON { clock() } else { 0 } }\n\
+                     pub fn slot(self) -> Option<u8> { None } pub(super) fn add(self) {} }";
         let trace = "pub fn record(class: usize) { if Trace::ON { put(class) } }";
         let classes = "pub const CHECKED: bool = Bad::ON;\n\
                        pub fn in_range(class: usize) -> bool { !CHECKED || class < COUNT }";
@@ -600,6 +312,41 @@ mod tests {
                 ("src/hot.rs:16", "CHECKED", "bad"),
             ]
         );
+    }
+
+    #[test]
+    fn gates_outside_the_telemetry_are_told_by_their_constant() {
+        let mut texts = texts(
+            "use crate::background;\nfn f() {\n    background::consider(3);\n    background::works();\n}\n",
+        );
+        for (path, text) in [
+            (
+                "thread/turn.rs",
+                "pub(crate) const ON: bool = cfg!(feature = \"worker\");\nfn own() -> bool { ON }\n",
+            ),
+            (
+                "background/mod.rs",
+                "use crate::thread::turn::ON;\npub(crate) fn consider(x: u8) { if ON && due() { start(x); } }\n\
+                 pub(crate) fn works() { if ON { g(); } h(); }\n",
+            ),
+            ("policy/settings.rs", "use crate::thread::turn;\nfn g() -> bool { turn::ON }\n"),
+        ] {
+            texts.insert(PathBuf::from(path), text.to_owned());
+        }
+        let features = ["worker".to_owned()].into();
+        let found = in_texts(&texts, &features).unwrap();
+        let told: Vec<String> =
+            found.sites.iter().map(|site| format!("{} {}", site.at, site.name)).collect();
+        assert_eq!(
+            told,
+            [
+                "src/background/mod.rs:2 ON",
+                "src/background/mod.rs:3 ON",
+                "src/hot.rs:3 consider",
+                "src/policy/settings.rs:2 ON"
+            ]
+        );
+        assert!(found.sites.iter().all(|site| site.gates == features));
     }
 
     #[test]
