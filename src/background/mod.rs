@@ -143,6 +143,8 @@ pub(crate) unsafe fn fork_release(child: bool) {
     // SAFETY: by the caller's contract.
     unsafe {
         if child {
+            // Many a child only calls exec: it looks again before it gets a worker of its own.
+            DUE.store(false, Ordering::Relaxed);
             ALIVE.store(false, Ordering::Relaxed);
             ASLEEP.store(0, Ordering::Relaxed);
             ROUND.reset();
