@@ -89,7 +89,8 @@ impl Handle {
                     // SAFETY: families that are on lie below SLOTS, which is OWN here, and callers
                     // keep to the family's slots.
                     let counter = unsafe { tally.counters.get_unchecked(C::FIRST + slot) };
-                    // Only the thread that has the heap writes: no locked instruction.
+                    // Only the thread that has the heap (or, on a slow path, its turn) writes: no locked
+                    // instruction.
                     let sum = counter.load(Ordering::Relaxed).wrapping_add(amount());
                     counter.store(sum, Ordering::Relaxed);
                 }

@@ -80,9 +80,10 @@ fn threads_inside_the_heap_are_interrupted_without_harm() {
     });
     if !child::is_child() {
         ended.is_good();
-        // Signals that meet one still waiting are one; lines of two threads may mingle.
+        // Signals that meet one still waiting are one, however many these are on a busy machine; lines
+        // of two threads may mingle.
         let printed = ended.stderr.matches("in_use_bytes").count();
-        assert!((SIGNALS / 10..=SIGNALS).contains(&printed), "{printed} dumps");
+        assert!((1..=SIGNALS).contains(&printed), "{printed} dumps");
         assert!(ended.lines().is_empty(), "{ended:#?}");
     }
 }
