@@ -9,11 +9,13 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use criterion::measurement::WallTime;
 use criterion::{
-    BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
+    BatchSize, Bencher, BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group,
+    criterion_main,
 };
 use hakmem::Hakmem;
 
@@ -73,6 +75,57 @@ fn grow(heap: &impl GlobalAlloc, size: usize) {
     }
 }
 
+/// Allocates a zeroed block, writes both ends, frees.
+fn zeroed(heap: &impl GlobalAlloc, size: usize) {
+    let layout = black_box(layout(size));
+    // SAFETY: as in `pair`.
+    unsafe {
+        let block = heap.alloc_zeroed(layout);
+        assert!(!block.is_null());
+        block.write_volatile(1);
+        block.add(size - 1).write_volatile(1);
+        heap.dealloc(black_box(block), layout);
+    }
+}
+
+/// A pair at a multiple of the cache line.
+fn aligned(heap: &impl GlobalAlloc, size: usize) {
+    let layout = black_box(Layout::from_size_align(size, 64).expect("a small size"));
+    // SAFETY: as in `pair`.
+    unsafe {
+        let block = heap.alloc(layout);
+        assert!(!block.is_null());
+        block.write_volatile(1);
+        heap.dealloc(black_box(block), layout);
+    }
+}
+
+/// Frees 100 blocks that another thread has allocated; their allocation is not timed.
+fn remote(bencher: &mut Bencher<'_>, heap: &(impl GlobalAlloc + Sync), size: usize) {
+    let layout = layout(size);
+    let allocate = || -> Vec<usize> {
+        // SAFETY: the size is not zero.
+        (0..100).map(|_| unsafe { heap.alloc(layout) }.expose_provenance()).collect()
+    };
+    let (ask, asked) = mpsc::channel::<()>();
+    let (give, given) = mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(move || asked.into_iter().try_for_each(|()| give.send(allocate())));
+        let blocks = || {
+            ask.send(()).expect("the other thread waits");
+            given.recv().expect("the other thread answers")
+        };
+        let free = |blocks: Vec<usize>| {
+            for block in blocks {
+                // SAFETY: allocated with this layout, freed once.
+                unsafe { heap.dealloc(std::ptr::with_exposed_provenance_mut(block), layout) };
+            }
+        };
+        bencher.iter_batched(blocks, free, BatchSize::SmallInput);
+        drop(ask);
+    });
+}
+
 /// The same work on either heap.
 type Pair = (fn(&Hakmem, usize), fn(&System, usize));
 
@@ -97,6 +150,24 @@ fn benches(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(100));
     for size in &SIZES[..5] {
         both(&mut group, *size, (batch, batch));
+    }
+    group.finish();
+
+    let pairs: [(&str, Pair); 2] = [("zeroed", (zeroed, zeroed)), ("aligned", (aligned, aligned))];
+    for (name, run) in pairs {
+        let mut group = criterion.benchmark_group(name);
+        group.throughput(Throughput::Elements(1));
+        for size in [64, 512, 32 << 10, 2 << 20] {
+            both(&mut group, size, run);
+        }
+        group.finish();
+    }
+
+    let mut group = criterion.benchmark_group("remote");
+    group.throughput(Throughput::Elements(100));
+    for size in [64, 4 << 10] {
+        group.bench_function(BenchmarkId::new("hakmem", size), |it| remote(it, &HAKMEM, size));
+        group.bench_function(BenchmarkId::new("system", size), |it| remote(it, &SYSTEM, size));
     }
     group.finish();
 
