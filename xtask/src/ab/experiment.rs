@@ -140,13 +140,7 @@ impl<'a> Experiment<'a> {
                 same_code: false,
             },
             removal: self.question.removal(),
-            // Counting is part of the wait. Where it took long, half of the budget is left for the
-            // clock all the same.
-            budget: self
-                .settings
-                .budget
-                .saturating_sub(self.started.elapsed())
-                .max(self.settings.budget / 2),
+            budget: plan.budget.max(self.time_left()),
             seed: self.seed,
         };
         let (before, spent) = samples.taken();
@@ -169,6 +163,13 @@ impl<'a> Experiment<'a> {
         Ok(self.finish(verdict, reason, timed, Some(end)))
     }
 
+    /// What counting left of the budget. Where it took long, half of the budget is left for the clock
+    /// all the same.
+    fn time_left(&self) -> Duration {
+        let budget = self.settings.budget;
+        budget.saturating_sub(self.started.elapsed()).max(budget / 2)
+    }
+
     /// What to time; `None` if no scenario runs what differs.
     fn plan(&mut self) -> Result<Option<Plan>> {
         let looked = match self.comparison.take() {
@@ -189,6 +190,7 @@ impl<'a> Experiment<'a> {
         }
         Ok(Some(Plan {
             seed: self.seed,
+            budget: self.time_left(),
             scenarios: looked,
             passed_over: self.passed_over.clone(),
             missing: self.missing.clone(),

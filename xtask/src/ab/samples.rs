@@ -27,6 +27,9 @@ pub type Seen = (Fitted, Option<Evidence>);
 pub struct Plan {
     /// Of layouts, orders and paddings.
     pub seed: u64,
+    /// How long to measure at most. A run that goes on keeps it, unless it is given more: a shorter
+    /// one would be a look at the samples that nobody declared.
+    pub budget: Duration,
     /// The scenarios, fitted and counted.
     pub scenarios: Vec<Seen>,
     /// Scenarios that were looked at and not chosen.
@@ -165,7 +168,8 @@ mod tests {
     fn plan() -> Plan {
         let scenarios = canned::timed(0, &[0.0, 0.0]);
         let scenarios = scenarios.into_iter().map(|timed| (timed.scenario, None)).collect();
-        Plan { seed: 7, scenarios, passed_over: BTreeMap::new(), missing: vec!["x".into()] }
+        let budget = Duration::from_secs(60);
+        Plan { seed: 7, budget, scenarios, passed_over: BTreeMap::new(), missing: vec!["x".into()] }
     }
 
     fn layout(at: usize) -> Vec<Block> {
