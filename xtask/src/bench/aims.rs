@@ -123,12 +123,13 @@ fn worst(results: &Results) -> Option<Aim> {
 /// What a process still has beyond a tenth more than it holds.
 fn idle(results: &Results) -> Option<Aim> {
     let samples = &named(results, "idle")?.cells[0].samples;
+    let live = samples.first()?.live_kib? as f64 / 1024.0;
     let beyond: Option<Vec<f64>> = samples
         .iter()
         .map(|sample| Some((sample.rss_kib as f64 - 1.1 * sample.live_kib? as f64) / 1024.0))
         .collect();
     Some(Aim {
-        what: "idle for 2 s: memory above what is live and a tenth".into(),
+        what: format!("idle for 2 s: memory above the {live:.1} MiB that are live, and a tenth"),
         limit: 2.0,
         measured: super::results::median(beyond?)?,
         interval: None,

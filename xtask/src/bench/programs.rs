@@ -105,7 +105,7 @@ const RECIPES: &[Recipe] = &[
     },
     Recipe {
         name: "gcc",
-        about: "gcc -O1 on a C file of 500 functions, to assembly",
+        about: "gcc -O1 on a C file of 160 functions, to assembly",
         commands: &["gcc"],
         package: "gcc",
         arguments: &["-O1", "-S", "-o", "-", "{}"],
@@ -138,7 +138,7 @@ pub fn find(only: &[String]) -> Result<(Vec<Program>, Vec<Missing>)> {
             Some(script) => paths::root().join("benches/programs").join(script),
             None => {
                 let file = folder.join("large.c");
-                write::atomically(&file, large_source(500))?;
+                write::atomically(&file, large_source(160))?;
                 file
             }
         };

@@ -307,7 +307,13 @@ impl Results {
         });
         json["tables"] = tables.collect::<Vec<_>>().into();
         json["summary"] = serde_json::json!(super::summary::lines(self));
-        json["aims"] = serde_json::json!(super::aims::judge(self));
+        let aims = super::aims::judge(self).into_iter().map(|aim| {
+            let call = aim.call();
+            let mut aim = serde_json::json!(aim);
+            aim["call"] = call.into();
+            aim
+        });
+        json["aims"] = aims.collect::<Vec<_>>().into();
         json
     }
 

@@ -168,11 +168,11 @@ fn line(
         });
     let total = results.circumstances.spec_rows;
     let of_spec = rows.iter().filter(|row| row.task.group == Group::Spec).count();
-    // Some are not timed at all, or fewer were asked for.
-    let rows_told = if scope.groups.contains(&Group::Spec) && of_spec < total {
-        format!("{of_spec} of the {total} {} ({})", scope.rows, covers.len())
-    } else {
-        format!("{} ({})", scope.rows, covers.len())
+    let partial = scope.groups.contains(&Group::Spec) && of_spec < total;
+    let rows_told = match scope.rows {
+        SPEC if partial => format!("{of_spec} of the {total} {SPEC}"),
+        rows if partial => format!("some of {rows} ({})", covers.len()),
+        rows => format!("{rows} ({})", covers.len()),
     };
     Line {
         what: scope.what,
@@ -215,7 +215,7 @@ mod tests {
         let mut results = with("other", Group::Spec);
         results.circumstances.spec_rows = 14;
         let lines = lines(&results);
-        assert_eq!(lines[0].rows, "2 of the 14 scenarios of the spec (2)");
+        assert_eq!(lines[0].rows, "2 of the 14 scenarios of the spec");
         assert!(find(&lines, "time", SPEC).is_none());
     }
 

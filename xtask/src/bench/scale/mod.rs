@@ -278,18 +278,23 @@ fn bytes(x: u64) -> String {
     }
 }
 
+/// With three digits, and no zeros behind the point.
 fn thousands(x: u64) -> String {
-    match x {
-        x if x >= 1_000_000 => {
-            format!("{:.3}", x as f64 / 1e6).trim_end_matches('0').trim_end_matches('.').to_owned()
-                + "M"
-        }
-        x if x >= 1000 => {
-            format!("{:.2}", x as f64 / 1e3).trim_end_matches('0').trim_end_matches('.').to_owned()
-                + "k"
-        }
-        x => x.to_string(),
-    }
+    let (value, unit) = match x {
+        x if x >= 1_000_000 => (x as f64 / 1e6, "M"),
+        x if x >= 1000 => (x as f64 / 1e3, "k"),
+        x => (x as f64, ""),
+    };
+    let digits = if value >= 100.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
+    let text = format!("{value:.digits$}");
+    let short = if digits > 0 { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{short}{unit}")
 }
 
 #[cfg(test)]
@@ -349,6 +354,8 @@ mod tests {
             .collect();
         assert_eq!(ends, [(1000, 10_000_000), (1, 64), (1, 64), (8, 1 << 30)]);
         assert_eq!(axes[0].label(2154), "2.15k");
+        assert_eq!(axes[0].label(215_443), "215k");
+        assert_eq!(axes[0].label(100_000), "100k");
         assert_eq!(axes[0].label(10_000_000), "10M");
         assert_eq!(axes[3].label(1 << 19), "512 KiB");
     }

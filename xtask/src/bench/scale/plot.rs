@@ -20,6 +20,8 @@ fn curves(scale: &Scale, axis: &Axis) -> Result<String> {
     let costs = axis.points.iter().flat_map(|point| (0..count).filter_map(|at| point.cost(at)));
     let (low, high) = costs.fold((f64::MAX, 1.0f64), |(low, high), c| (low.min(c), high.max(c)));
     let (first, last) = (axis.points[0].x as f64, axis.points[axis.points.len() - 1].x as f64);
+    // Where points double, lines that double.
+    let base = if axis.name == "live" { 10.0 } else { 2.0 };
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (860, 460)).into_drawing_area();
@@ -33,7 +35,7 @@ fn curves(scale: &Scale, axis: &Axis) -> Result<String> {
             .x_label_area_size(42)
             .y_label_area_size(64)
             .build_cartesian_2d(
-                (first / 1.1..last * 1.1).log_scale(),
+                (first / 1.1..last * 1.1).log_scale().base(base),
                 (low.min(high) / 1.2..high * 1.2).log_scale(),
             )
             .map_err(failed)?;

@@ -80,6 +80,10 @@ pub fn render(scale: &Scale) -> String {
             Cell::new(step.map_or_else(|| "-".to_owned(), |times| format!("{times:.2}")))
         }));
         table.add_row(steps);
+        let mut cliffs = vec![Cell::new(format!("above {CLIFF}"))];
+        let counts = (0..scale.allocators.len()).map(|at| axis.cliffs(at).len());
+        cliffs.extend(counts.map(|count| Cell::new(count.to_string())));
+        table.add_row(cliffs);
         let _ = writeln!(text, "{table}\n  hakmem: {}", verdict(axis));
         if let Some(ratio) = against_best(axis, scale.allocators.len()) {
             let _ = writeln!(
