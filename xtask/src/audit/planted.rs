@@ -324,6 +324,47 @@ fn names_that_hide_an_atomic() {
 }
 
 #[test]
+fn every_form_of_rust_that_can_hold_an_operation() {
+    let forms = [
+        "trait Bump { fn bump(&self) -> u64 { static N: AtomicU64 = AtomicU64::new(0); N.fetch_add(1, Ordering::Relaxed) } }",
+        "fn a(x: &Option<AtomicU64>) -> bool { if let Some(x) = x && x.load(Ordering::Relaxed) > 3 { true } else { false } }",
+        "fn b() { fn c(a: &[AtomicU64; 3]) { for (i, x) in a.iter().enumerate() { x.store(i as u64, Ordering::Release); } } }",
+        "fn d(a: &AtomicU64) { while let Err(_) = a.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire) {} }",
+        "fn e(v: &[AtomicU64]) -> u64 { v.iter().map(|x| x.load(Ordering::SeqCst)).sum() }",
+        "fn f(p: &(u8, AtomicU64)) -> u64 { p.1.swap(1, Ordering::Relaxed) }",
+        "fn g(a: &AtomicU64) { let _ = a.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |x| Some(x + 1)); }",
+        "fn h(a: &mut AtomicU64) -> u64 { *a.get_mut() }",
+        "static X: AtomicU64 = AtomicU64::new(0);",
+        "impl Drop for Heap { fn drop(&mut self) { X.store(1, Ordering::Relaxed); } }",
+        "const TABLE: [fn(); 1] = [|| X.store(2, Ordering::Relaxed)];",
+        "fn i(x: u8) { match x { 0 if X.load(Ordering::Relaxed) == 1 => {} _ => {} } }",
+        "fn j() { let Some(y) = Some(&X) else { return }; y.store(1, Ordering::Relaxed); }",
+        "fn k() { let z = &raw const X; unsafe { (*z).store(3, Ordering::Relaxed); } }",
+        "fn l() { println!(\"{x}\", x = X.load(Ordering::Acquire)); }",
+        "fn m() -> bool { matches!(X.load(Ordering::Relaxed), 1 | 2) }",
+        "mod n { pub fn o() { super::X.store(1, core::sync::atomic::Ordering::Relaxed) } }",
+        "fn p(run: impl Fn(Ordering) -> u64) -> u64 { run(Ordering::Relaxed) }",
+        "fn q() -> u64 { unsafe { __atomic_load_8(core::ptr::null(), 5) } }",
+    ];
+    let import = "use crate::base::sync::{AtomicU64, Ordering};\n";
+    let report = audited("policy.rs", &format!("{import}{}\n", forms.join("\n")));
+    let first = TREE
+        .iter()
+        .find(|(path, _)| *path == "policy.rs")
+        .map_or(0, |(_, text)| text.lines().count())
+        + 2;
+    for (at, form) in forms.iter().enumerate().filter(|(_, form)| !form.starts_with("static")) {
+        let line = format!("src/policy.rs:{}", first + at);
+        assert!(
+            report.problems.iter().any(|problem| problem.at == line),
+            "{form}: {:#?}",
+            report.problems
+        );
+    }
+    assert_eq!(report.problems.len(), forms.len() - 1, "{:#?}", report.problems);
+}
+
+#[test]
 fn what_only_looks_like_an_atomic_is_left_alone() {
     let text = "struct Store(u8);\nimpl Store {\n    fn load(&self, at: usize) -> u8 {\n        self.0 + at as u8\n    }\n}\n\
                 fn f(store: &Store, list: &mut [u8]) -> u8 {\n    list.swap(0, 1);\n    core::mem::swap(&mut list[0], &mut 3);\n    store.load(2)\n}\n\
