@@ -49,7 +49,11 @@ impl Recorded {
             let (low, high) = (interval.low, interval.high);
             format!(" {estimate:+.2} % [{low:+.2}, {high:+.2}] {},", headline.scenario)
         });
-        format!("{}{figure} {}", self.verdict.name(), self.date)
+        let same = match (self.verdict, &self.headline) {
+            (Verdict::Neutral, None) => " (same code)",
+            _ => "",
+        };
+        format!("{}{same}{figure} {}", self.verdict.name(), self.date)
     }
 }
 
@@ -153,7 +157,7 @@ mod tests {
         assert_eq!(recorded.cell(), "NO-GO -0.90 % [-1.20, -0.61] json, 2026-01-02");
         let same = r#"{"verdict": "neutral", "date": "2026-01-02", "headline": null}"#;
         let recorded: Recorded = serde_json::from_str(same).unwrap();
-        assert_eq!(recorded.cell(), "NEUTRAL 2026-01-02");
+        assert_eq!(recorded.cell(), "NEUTRAL (same code) 2026-01-02");
         assert!(serde_json::from_str::<Recorded>("{}").is_err());
     }
 

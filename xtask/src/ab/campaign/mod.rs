@@ -72,7 +72,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         };
         term::step(
             "Measuring",
-            format!("{head}, up to {} s, {} min left", budget.as_secs(), left.as_secs() / 60),
+            format!("{head}, up to {} s of the {} s left", budget.as_secs(), left.as_secs()),
         );
         let settings = Settings { budget, ..Settings::of(args) };
         let begun = Instant::now();

@@ -83,7 +83,10 @@ impl Row {
     }
 
     fn verdict_name(&self) -> &'static str {
-        self.verdict.map_or("FAILED", Verdict::name)
+        match (self.verdict, &self.headline) {
+            (Some(Verdict::Neutral), None) => "NEUTRAL (same code)",
+            (verdict, _) => verdict.map_or("FAILED", Verdict::name),
+        }
     }
 
     fn cells(&self) -> [String; 9] {
@@ -352,7 +355,13 @@ pub mod tests {
             assert!(markdown.contains(&format!("| `{}` |", row.name)), "{}", row.name);
             assert!(page.contains(&format!("<code>{}</code></td>", row.name)), "{}", row.name);
         }
-        for wanted in ["FAILED", "late", "ring", "measured as one difference and not added up"] {
+        for wanted in [
+            "FAILED",
+            "NEUTRAL (same code)",
+            "late",
+            "ring",
+            "measured as one difference and not added up",
+        ] {
             assert!(text.contains(wanted) && markdown.contains(wanted), "{wanted}");
             assert!(page.contains(wanted), "{wanted}");
         }
