@@ -160,8 +160,14 @@ pub struct Judge {
 impl Judge {
     /// A judge of so many scenarios.
     pub fn new(scenarios: usize, slowdown_permille: u64) -> Judge {
+        Judge::with_resamples(scenarios, slowdown_permille, bootstrap::RESAMPLES)
+    }
+
+    /// The same with another number of resamples: simulations of thousands of experiments take
+    /// fewer.
+    pub fn with_resamples(scenarios: usize, slowdown_permille: u64, resamples: usize) -> Judge {
         let expected_slow = (slowdown_permille as f64 / 1000.0).ln_1p() * 100.0;
-        Judge { calls: vec![None; scenarios], expected_slow, resamples: bootstrap::RESAMPLES }
+        Judge { calls: vec![None; scenarios], expected_slow, resamples }
     }
 
     /// What has been called so far, scenario by scenario.
@@ -281,8 +287,9 @@ pub fn overall(judged: &[Judged], last: bool) -> Option<Verdict> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::simulate::{self, Truth, layouts};
     use super::*;
-    use rand::{RngExt, SeedableRng, rngs::SmallRng};
+    use rand::{SeedableRng, rngs::SmallRng};
 
     #[test]
     fn the_table_of_calls() {
@@ -294,17 +301,6 @@ mod tests {
         assert_eq!(call(-0.7, 0.7), None);
     }
 
-    /// Layout effects as they are: a bell with a few wild values.
-    fn layouts(rng: &mut SmallRng, mean: f64, count: usize) -> Vec<f64> {
-        (0..count)
-            .map(|_| {
-                let bell: f64 = (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0;
-                let spread = if rng.random::<f64>() < 0.05 { 2.5 } else { 0.55 };
-                mean + bell * spread
-            })
-            .collect()
-    }
-
     /// Whole experiments, looks and all, with the true effects given; how often each verdict came.
     fn experiments(
         effects: &[f64],
@@ -313,25 +309,9 @@ mod tests {
         count: usize,
     ) -> impl Fn(Verdict) -> usize {
         let mut rng = SmallRng::seed_from_u64(42);
-        let verdicts: Vec<Verdict> = (0..count)
-            .map(|_| {
-                let mut judge = Judge { resamples: 1500, ..Judge::new(effects.len(), 10) };
-                let mut samples = vec![Samples::default(); effects.len()];
-                for (at, (target, alpha)) in LOOKS.iter().enumerate() {
-                    for (scenario, effect) in samples.iter_mut().zip(effects) {
-                        let more = target - scenario.effect.len();
-                        scenario.effect.extend(layouts(&mut rng, *effect, more));
-                        scenario.control.extend(layouts(&mut rng, control, more));
-                        scenario.slow.extend(layouts(&mut rng, slow, more));
-                    }
-                    let judged = judge.look(&samples, *alpha, &mut rng).unwrap();
-                    if let Some(verdict) = overall(&judged, at + 1 == LOOKS.len()) {
-                        return verdict;
-                    }
-                }
-                unreachable!("the last look gives a verdict")
-            })
-            .collect();
+        let truth = Truth { effects, control, slow };
+        let verdicts: Vec<Verdict> =
+            (0..count).map(|_| simulate::experiment(&truth, 1500, &mut rng).0).collect();
         move |verdict| verdicts.iter().filter(|found| **found == verdict).count()
     }
 

@@ -5,7 +5,8 @@
 //!    clock. 3. [`count`] and [`scenario`] show that what differs runs at all, and choose where it
 //!    shows best. 4. [`link`] and [`measure`] time both arms, layout after layout, with two controls.
 //!    5. [`trial`] asks [`judge`], which decides by rules fixed in advance; [`outcome`]
-//!    and [`report`] say why. [`self_test`] tries all of this on differences that are known.
+//!    and [`report`] say why. [`self_test`] tries all of this on differences that are known, [`simulate`]
+//!    the rules alone.
 
 pub(crate) mod arms;
 mod campaign;
@@ -34,6 +35,7 @@ mod samples;
 pub(crate) mod scenario;
 mod self_test;
 mod sheet;
+mod simulate;
 mod trial;
 
 use crate::features;
@@ -61,7 +63,8 @@ use trial::End;
   cargo xtask ab tiny-free-calls --record --html target/verdict.html
   cargo xtask ab --rejudge docs/results/tiny-free-calls.json
   cargo xtask ab --all --record
-  cargo xtask ab --self-test --budget 10m
+  cargo xtask ab --self-test --budget 40m --record
+  cargo xtask ab --self-test --simulated
 
 Verdicts: GO (faster by 0.5 % or more), NO-GO (slower by as much), NEUTRAL (within 0.5 %, or the
 same code), NOT EXERCISED (what differs never ran), INCONCLUSIVE (the budget ended first), INVALID
@@ -81,6 +84,9 @@ pub struct Args {
     /// Try the procedure itself: the same code twice, and known slowdowns, within the budget
     #[arg(long, conflicts_with = "gate")]
     self_test: bool,
+    /// With --self-test: try the decision rule alone, on simulated layouts; takes no machine time
+    #[arg(long, requires = "self_test")]
+    simulated: bool,
     /// Time this scenario instead of choosing up to three that run the gate's code (repeatable)
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
@@ -181,6 +187,9 @@ fn answer(args: &Args) -> Result<ExitCode> {
         term::note(&again.told);
         return Ok(ExitCode::from(u8::from(!again.same)));
     }
+    if args.simulated {
+        return simulated(args);
+    }
     let question = if args.all { None } else { question(args)? };
     process::catch_interrupts()?;
     std::fs::create_dir_all(arms::folder()).context("cannot make a folder for experiments")?;
@@ -206,6 +215,26 @@ fn answer(args: &Args) -> Result<ExitCode> {
         features::refresh()?;
     }
     Ok(if outcome.verdict == Verdict::Invalid { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// Prints what the decision rule makes of simulated layouts.
+fn simulated(args: &Args) -> Result<ExitCode> {
+    let bar = term::progress("Simulating", simulate::EFFECTS.len() as u64);
+    let seed = args.seed.unwrap_or(1);
+    let powers: Vec<_> = simulate::EFFECTS
+        .iter()
+        .map(|effect| {
+            let power = simulate::power(*effect, 400, 2000, seed);
+            bar.inc(1);
+            power
+        })
+        .collect();
+    bar.finish_and_clear();
+    term::print(&match args.json {
+        true => format!("{}\n", serde_json::to_string_pretty(&powers)?),
+        false => simulate::text(&powers),
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints an outcome as the arguments want it, and writes its page.

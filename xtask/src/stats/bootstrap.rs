@@ -177,6 +177,21 @@ mod tests {
     }
 
     #[test]
+    fn random_resamples_of_twenty_values_with_wild_ones_give_scipys_limits() {
+        // Mean limits of six runs of SciPy 1.17.1 with 50,000 resamples each, which scatter by
+        // 0.001 at 90 % and 0.002 at 98 %.
+        let twenty = [
+            0.42, 0.17, -0.08, 0.95, 0.31, 0.26, 2.4, 0.22, -0.35, 0.39, 0.11, 0.48, 0.05, 0.29,
+            0.33, -1.9, 0.2, 0.37, 0.14, 0.27,
+        ];
+        let mut rng = StdRng::seed_from_u64(4);
+        let bootstrap = Bootstrap::resample(&twenty, RESAMPLES, &mut rng).unwrap();
+        assert!((bootstrap.estimate - 0.255).abs() < 1e-12);
+        near(bootstrap.interval(0.10), 0.16458, 0.33917, 0.008);
+        near(bootstrap.interval(0.02), 0.10358, 0.40348, 0.02);
+    }
+
+    #[test]
     fn the_p_value_is_where_the_interval_begins_to_decide() {
         let bootstrap =
             Bootstrap::resample(&FORTY, RESAMPLES, &mut StdRng::seed_from_u64(2)).unwrap();

@@ -33,6 +33,23 @@ mod tests {
     }
 
     #[test]
+    fn passes_where_the_adjusted_p_values_of_statsmodels_do() {
+        // statsmodels 0.15.0, multipletests(p, method="holm"): the least level at which each passes.
+        let cases: [(&[f64], &[f64]); 3] = [
+            (&[0.01, 0.02, 0.03, 0.04, 0.05], &[0.05, 0.08, 0.09, 0.09, 0.09]),
+            (&[0.001, 0.008, 0.039, 0.041, 0.042], &[0.005, 0.032, 0.117, 0.117, 0.117]),
+            (&[0.6, 0.0005, 0.2], &[0.6, 0.0015, 0.4]),
+        ];
+        for (p, adjusted) in cases {
+            for level in [0.001, 0.01, 0.045, 0.06, 0.085, 0.1, 0.25, 0.5, 0.7] {
+                let passed: Vec<bool> = holm(p, level).iter().map(|(_, pass)| *pass).collect();
+                let expected: Vec<bool> = adjusted.iter().map(|value| *value <= level).collect();
+                assert_eq!(passed, expected, "{p:?} at {level}");
+            }
+        }
+    }
+
+    #[test]
     fn one_test_needs_no_correction() {
         assert_eq!(holm(&[0.05], 0.05), [(0.05, true)]);
         assert!(holm(&[], 0.05).is_empty());
