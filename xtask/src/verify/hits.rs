@@ -19,8 +19,9 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(60);
 /// A scenario's operations that are a thousandth of what it does in a second.
 const SHARE: u64 = 1000;
-/// The most that breakpoints, a thousand times slower still, can stand.
-const WITH_BREAKPOINTS: u64 = 300;
+/// The most that breakpoints, a thousand times slower still, can stand; enough that a warm-up of a
+/// tenth is longer than the batches of any scenario.
+const WITH_BREAKPOINTS: u64 = 1000;
 
 /// One site in one scenario.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]

@@ -42,7 +42,7 @@ impl Report {
         if counter != Counter::Callgrind {
             missing.push(
                 "long runs: valgrind is not installed (apt-get install valgrind), so breakpoints counted, in at most \
-                 900 operations; what happens more rarely than that is not seen, and threads give lower bounds"
+                 3,000 operations; what happens more rarely than that is not seen, and threads give lower bounds"
                     .to_owned(),
             );
         }
@@ -138,11 +138,14 @@ impl Report {
         head.push("one operation".to_owned());
         table.set_header(head);
         for row in self.scenarios.iter().filter(|row| row.failed.is_none()) {
-            let bound = if row.at_least { ">=" } else { "" };
             let mut cells = vec![row.scenario.clone()];
-            cells.extend(
-                row.hits.iter().take(shown).map(|hits| format!("{bound}{}", figure(*hits))),
-            );
+            cells.extend(row.hits.iter().take(shown).map(|hits| {
+                match (row.at_least, hits.total) {
+                    (true, 0) => "unseen".to_owned(),
+                    (true, _) => format!(">={}", figure(*hits)),
+                    (false, _) => figure(*hits),
+                }
+            }));
             cells.push(row.unit.clone());
             table.add_row(cells);
         }
@@ -292,12 +295,15 @@ mod tests {
         let sites = vec![site("a", true), site("b", true)];
         let mut failed = row("two", &[]);
         failed.failed = Some("it crashed".to_owned());
-        let text = report(sites, vec![row("one", &[(1.0, 9), (0.0, 0)]), failed]).text();
+        let mut bounds = row("three", &[(2.0, 9), (0.0, 0)]);
+        bounds.at_least = true;
+        let text = report(sites, vec![row("one", &[(1.0, 9), (0.0, 0)]), failed, bounds]).text();
         assert!(
-            text.contains("runs in 1 of the 1 scenarios counted; 1 of its 2 sites never do: b"),
+            text.contains("runs in 2 of the 2 scenarios counted; 1 of its 2 sites never do: b"),
             "{text}"
         );
         assert!(text.contains("not counted: two: it crashed"), "{text}");
+        assert!(text.contains(">=2.00") && text.contains("unseen"), "{text}");
     }
 
     #[test]
