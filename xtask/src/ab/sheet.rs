@@ -165,7 +165,7 @@ fn controls(parts: &mut Vec<Part>, outcome: &Outcome) {
 
 fn evidence(parts: &mut Vec<Part>, outcome: &Outcome) {
     let arms = &outcome.arms;
-    parts.push(Part::Heading("Evidence that it ran".to_owned()));
+    parts.push(Part::Heading("Does the code run?".to_owned()));
     let features: Vec<String> = arms.features.iter().map(|name| format!("`{name}`")).collect();
     let own = arms.differing.values().fold((0, 0), |sum, own| (sum.0 + own.0, sum.1 + own.1));
     let compared = match (&outcome.question, arms.differing.len() + arms.left_out) {
