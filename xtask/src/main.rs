@@ -15,7 +15,6 @@ mod matrix;
 mod real;
 mod sanitize;
 mod shared;
-mod stats;
 mod test;
 mod verify;
 

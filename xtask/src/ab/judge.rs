@@ -5,9 +5,9 @@
 //! (Holm). The control A against A widens the interval where its own would have missed zero, and
 //! makes the run invalid where it would itself have been called.
 
-use crate::stats::{Bootstrap, Interval, bootstrap, holm::holm, robust};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
+use xtask_stats::{Bootstrap, Interval, bootstrap, holm::holm, robust};
 
 /// Effects within this many per cent of zero are not worth a decision.
 pub const MARGIN: f64 = 0.5;

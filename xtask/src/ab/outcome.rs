@@ -10,10 +10,10 @@ use super::question::Question;
 use super::scenario::{Evidence, Fitted};
 use super::trial::End;
 use crate::shared::{command, paths};
-use crate::stats::robust;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
+use xtask_stats::robust;
 
 /// Raised when a field changes its meaning.
 pub const SCHEMA: u32 = 2;

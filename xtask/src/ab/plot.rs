@@ -246,7 +246,7 @@ fn relative(area: &Area<'_>, at: (i32, i32)) -> (i32, i32) {
 
 /// The values without the outermost fiftieth at each end.
 fn middle(values: &[f64]) -> Vec<f64> {
-    let sorted = crate::stats::robust::sorted(values);
+    let sorted = xtask_stats::robust::sorted(values);
     let cut = sorted.len().div_ceil(50).min(sorted.len() / 2);
     sorted[cut..sorted.len() - cut].to_vec()
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::results::{Metric, Results, Row};
 use super::summary::{self, RESIDENT};
 use super::task::Group;
-use crate::stats::{Interval, resample};
+use xtask_stats::{Interval, resample};
 
 /// One aim and what came of it.
 #[derive(Clone, Debug, Serialize)]

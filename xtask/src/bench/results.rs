@@ -10,7 +10,7 @@ use super::peers::{Allocator, Missing};
 use super::process::Sample;
 use super::spread::{self, Modes};
 use super::task::{FAMILIES, Family, Group, Task};
-use crate::stats::{Interval, resample};
+use xtask_stats::{Interval, resample};
 
 /// What a table is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

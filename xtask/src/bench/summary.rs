@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::peers;
 use super::results::{ALPHA, Metric, Results, Row, geometric_mean};
 use super::task::Group;
-use crate::stats::{Interval, resample};
+use xtask_stats::{Interval, resample};
 
 /// One mean.
 #[derive(Clone, Debug, Serialize)]

@@ -9,7 +9,7 @@ use super::results::{Metric, Results, Row};
 use super::spread::WIDE;
 use super::summary::{self, Line};
 use super::task::Family;
-use crate::stats::Interval;
+use xtask_stats::Interval;
 
 /// Ratios above this are pointed out: the row is lost.
 const LOST: f64 = 1.1;

@@ -36,7 +36,7 @@ fn cells(outcome: &SelfTest, rate: &Rate) -> [String; 8] {
     estimates.sort_by(f64::total_cmp);
     let spread = match (estimates.first(), estimates.last()) {
         (Some(low), Some(high)) => {
-            let middle = crate::stats::robust::median(&estimates);
+            let middle = xtask_stats::robust::median(&estimates);
             format!("{middle:+.2} ({low:+.2} to {high:+.2})")
         }
         _ => "-".to_owned(),

@@ -45,7 +45,7 @@ pub struct Bootstrap {
 
 impl Bootstrap {
     /// Resamples `values` `resamples` times. `None` for fewer than two values.
-    pub fn resample(values: &[f64], resamples: usize, rng: &mut impl Rng) -> Option<Bootstrap> {
+    pub fn resample(values: &[f64], resamples: usize, rng: &mut dyn Rng) -> Option<Bootstrap> {
         if values.len() < 2 {
             return None;
         }
