@@ -24,6 +24,7 @@ mod start;
 mod summary;
 pub mod table;
 pub mod task;
+mod warm;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -169,6 +170,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
         missing,
     };
     catch_interrupt()?;
+    let bar = term::spinner("Warming", "the machine's memory");
+    warm::memory();
+    bar.finish_and_clear();
     measure(&runner, &mut results, runs);
     results.circumstances.load = (before, load());
     if (args.instructions || args.cache) && !STOP.load(Ordering::Relaxed) {
