@@ -51,7 +51,7 @@ pub(crate) enum Found {
 pub(crate) type Round = fn() -> (Found, u32);
 
 /// A thread looks at the clock: should there be a worker? `held`: bytes that the heap holds.
-#[inline]
+#[inline(always)]
 pub(crate) fn consider(held: impl FnOnce() -> usize) {
     if ON && !DUE.load(Ordering::Relaxed) {
         let due = match config::worker() {
@@ -85,7 +85,7 @@ fn start(round: Round) {
 }
 
 /// A tick: wakes the worker if it sleeps for good.
-#[inline]
+#[inline(always)]
 pub(crate) fn rouse() {
     if ON && ASLEEP.load(Ordering::Relaxed) != 0 {
         ASLEEP.store(0, Ordering::Relaxed);
@@ -121,11 +121,13 @@ unsafe extern "C" fn main(round: *mut c_void) -> *mut c_void {
 }
 
 /// While the result lives, no round begins: for who looks at all heaps.
+#[inline(always)]
 pub(crate) fn hold() -> Option<LockGuard<'static, ()>> {
     ON.then(|| ROUND.lock())
 }
 
 /// Waits for the end of a round before a fork.
+#[inline(always)]
 pub(crate) fn fork_acquire() {
     if ON {
         ROUND.acquire();
@@ -136,6 +138,7 @@ pub(crate) fn fork_acquire() {
 ///
 /// # Safety
 /// The calling thread took the lock in `fork_acquire`; `child` only in the child.
+#[inline(always)]
 pub(crate) unsafe fn fork_release(child: bool) {
     if !ON {
         return;
