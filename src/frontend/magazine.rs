@@ -19,7 +19,7 @@
 
 use crate::base::sync::{AtomicPtr, Ordering};
 use crate::class::{self, CLASSES, COUNT, MID_BYTES, MOST_BLOCKS, TINY_MAP, TINY_MAX};
-use crate::segment::meta;
+use crate::segment::{ON_DIET, meta};
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
@@ -84,9 +84,8 @@ pub(crate) static GROWTH_BUDGET: crate::base::sync::AtomicUsize =
 /// Relaxed: a setting; a late look obeys the one before.
 pub(crate) static FIRST_MID: crate::base::sync::AtomicU32 =
     crate::base::sync::AtomicU32::new(class::FIRST_MID as u32);
-/// Shift applied to capacities: 0 normally, more when memory is short.
-/// Relaxed: a setting; a late look obeys the one before.
-pub(crate) static DIET_SHIFT: crate::base::sync::AtomicU32 = crate::base::sync::AtomicU32::new(0);
+/// Shift applied to capacities while memory is short: a quarter.
+const DIET_SHIFT: u32 = 2;
 
 impl UnifiedCache {
     pub(crate) const fn new() -> Self {
@@ -218,7 +217,7 @@ impl UnifiedCache {
     /// on the mid tier's terms: few blocks at first, more bytes at most.
     fn bounds(class: usize) -> (u32, u32) {
         let Some(info) = CLASSES.get(class) else { return (0, 0) };
-        let shift = DIET_SHIFT.load(Ordering::Relaxed);
+        let shift = if ON_DIET.load(Ordering::Relaxed) { DIET_SHIFT } else { 0 };
         let moved = class < class::FIRST_MID && class as u32 >= FIRST_MID.load(Ordering::Relaxed);
         let (start, most) = if moved {
             (8, MID_BYTES.checked_div(info.size).unwrap_or(0).min(MOST_BLOCKS))

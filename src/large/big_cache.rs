@@ -15,6 +15,7 @@ use crate::base::elapsed;
 use crate::base::sync::{AtomicUsize, Ordering};
 use crate::class::GRANULE;
 use crate::os::{self, lock::Lock};
+use crate::segment::ON_DIET;
 use crate::segment::slab::Slab;
 use crate::segment::spans::Span;
 use crate::telemetry::front::{Origin, Server};
@@ -68,6 +69,11 @@ unsafe impl Send for Shard {}
 
 static SHARED: [Lock<Shard>; SHARDS] =
     [const { Lock::new(Shard { entries: [NONE; SHARD_ENTRIES], used: 0 }) }; SHARDS];
+
+/// Bytes that the shared part may hold and threads may lease now.
+fn budget() -> usize {
+    if ON_DIET.load(Ordering::Relaxed) { 0 } else { BYTES.load(Ordering::Relaxed) }
+}
 
 /// Whether a cached mapping serves a request: large enough, at most an eighth too large.
 fn fits(entry: &Entry, bytes: usize, align: usize) -> bool {
@@ -144,7 +150,7 @@ pub(crate) fn take_run(slots: &mut Slots, granules: usize, align: usize) -> *mut
 /// # Safety
 /// `run` describes a large block that nobody holds.
 pub(crate) unsafe fn put_run(slots: &mut Slots, run: *mut Slab) {
-    let all = BYTES.load(Ordering::Relaxed);
+    let all = budget();
     let own = if all == 0 { 0 } else { SLOT_BYTES.load(Ordering::Relaxed) };
     let budget = Budget { own, shared: all.saturating_sub(HELD.load(Ordering::Relaxed)) };
     // SAFETY: as the caller promised.
@@ -179,7 +185,7 @@ fn take_shared(bytes: usize, align: usize) -> Option<Entry> {
 
 /// Takes a freed mapping in, or passes it on.
 pub(crate) fn put_span(slots: &mut Slots, span: Span) {
-    if BYTES.load(Ordering::Relaxed) == 0 {
+    if budget() == 0 {
         os::unmap(span.at, span.bytes);
         return;
     }
@@ -202,7 +208,7 @@ pub(crate) fn put_span(slots: &mut Slots, span: Span) {
 
 /// Gives the bytes that went back to the system instead, or for it.
 fn put_shared(entry: Entry) -> usize {
-    let budget = BYTES.load(Ordering::Relaxed).saturating_sub(run_slots::leased());
+    let budget = budget().saturating_sub(run_slots::leased());
     let bytes = entry.span.bytes;
     if bytes > budget / 2 || !thermal::worth_sharing(bytes, os::now_ms() as u32) {
         release(entry);

@@ -7,12 +7,19 @@
 //! Assumes the OS contract. Promises: any failure to get memory is reported as `None` with state
 //! unchanged; metadata never lies inside the memory handed to users.
 
+use crate::base::sync::AtomicBool;
+
 pub(crate) mod arena;
 pub(crate) mod meta;
 pub(crate) mod misuse;
 pub(crate) mod registry;
 pub(crate) mod slab;
 pub(crate) mod spans;
+
+/// Whether memory is short, by the mem diet: caches behave as if they were smaller. One flag, so that
+/// all of them agree however its changes meet.
+/// Relaxed: a setting; a late look obeys the one before.
+pub(crate) static ON_DIET: AtomicBool = AtomicBool::new(false);
 
 /// Length and alignment of a SuperSlab, in bytes.
 pub(crate) const SUPERSLAB: usize = 1 << SUPERSLAB_SHIFT;
