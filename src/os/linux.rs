@@ -146,27 +146,22 @@ pub(crate) fn now_ms() -> u64 {
 }
 
 /// Sleeps while `word` holds `value`; may wake early.
-/// Plain: the address goes to the kernel, which reads the word as an atomic.
 pub(crate) fn wait(word: &AtomicU32, value: u32) {
-    // SAFETY: the word outlives the call; a private futex wait with no time-out.
-    keeping_errno(|| unsafe {
-        libc::syscall(
-            libc::SYS_futex,
-            word.as_ptr(),
-            libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
-            value,
-            ptr::null::<libc::timespec>(),
-        )
-    });
+    futex_wait(word, value, ptr::null());
 }
 
 /// As [`wait`], for `ms` milliseconds at most.
-/// Plain: as in `wait`.
 pub(crate) fn wait_for(word: &AtomicU32, value: u32, ms: u32) {
     let time = libc::timespec {
         tv_sec: libc::time_t::from(ms / 1000),
         tv_nsec: libc::c_long::from(ms % 1000) * 1_000_000,
     };
+    futex_wait(word, value, &raw const time);
+}
+
+/// `time` is null, for ever, or a valid time.
+/// Plain: the address goes to the kernel, which reads the word as an atomic.
+fn futex_wait(word: &AtomicU32, value: u32, time: *const libc::timespec) {
     // SAFETY: the word and the time outlive the call; a private futex wait.
     keeping_errno(|| unsafe {
         libc::syscall(
@@ -174,7 +169,7 @@ pub(crate) fn wait_for(word: &AtomicU32, value: u32, ms: u32) {
             word.as_ptr(),
             libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
             value,
-            &raw const time,
+            time,
         )
     });
 }
