@@ -1,7 +1,7 @@
 //! `cargo xtask`: every command of the project that is not `cargo build`.
 //!
 //! One file or folder per command; what they share is in [`shared`], and the statistics in
-//! [`stats`]. A command is a module with `Args` and `run(Args) -> anyhow::Result<ExitCode>`; an
+//! `xtask-stats`. A command is a module with `Args` and `run(Args) -> anyhow::Result<ExitCode>`; an
 //! error is printed here as one line on standard error, with exit code 2. Exit code 1 is a command
 //! that worked and found something wrong.
 

@@ -1,7 +1,7 @@
 //! `cargo xtask matrix`: which gates, and which pairs of layers, build, pass the tests, and what each
 //! costs in bytes and instructions.
 //!
-//! [`plan`] says which configurations there are and which are refused; [`measure`] tries one;
+//! [`plan`] says which configurations there are and which are refused; [`mod@measure`] tries one;
 //! [`keep`] remembers what was measured of the same sources; [`results`] is what comes out, shown by
 //! [`table`], [`picture`] and [`page`]. Nothing here is timed: every figure is a count, so a busy
 //! machine changes none of them.
