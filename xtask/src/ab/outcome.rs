@@ -9,7 +9,7 @@ use super::measure::Block;
 use super::question::Question;
 use super::scenario::{Evidence, Fitted};
 use super::trial::End;
-use crate::shared::{command, paths};
+use crate::shared::{command, paths, system};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -298,14 +298,11 @@ impl Machine {
                 .ok()
                 .map(|text| text.trim().lines().collect::<Vec<_>>().join("; "))
         };
-        let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Machine {
-            processor: model.map_or_else(unknown, |(_, name)| name.to_owned()),
+            processor: system::processor(),
             processors: std::thread::available_parallelism().map_or(1, Into::into),
-            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")
-                .map_or_else(|_| unknown(), |text| text.trim().to_owned()),
+            kernel: system::kernel(),
             compiler: say("rustc", &["-vV"]).unwrap_or_else(unknown),
             commit: say("git", &["rev-parse", "HEAD"]).unwrap_or_else(unknown),
             changed: say("git", &CHANGES).is_some_and(|text| !text.is_empty()),

@@ -33,7 +33,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, ensure};
 use rand::seq::SliceRandom;
 
-use crate::shared::{command, paths, registry, term, write};
+use crate::shared::{command, paths, registry, system, term, write};
 use peers::{Allocator, Missing};
 use process::Runner;
 use results::{Cell, Circumstances, Results, Row, SCHEMA};
@@ -316,15 +316,12 @@ fn circumstances(runs: usize, spec_rows: usize, args: &Args) -> Result<Circumsta
     let changed = !git(&["status", "--porcelain", "--untracked-files=no"]).trim().is_empty();
     let commit = git(&["rev-parse", "--short", "HEAD"]);
     let date = command::stdout(Command::new("date").args(["-u", "+%Y-%m-%d"])).unwrap_or_default();
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    let cpuinfo = read("/proc/cpuinfo");
-    let processor = cpuinfo.lines().find_map(|line| line.strip_prefix("model name"));
     Ok(Circumstances {
         commit: format!("{}{}", commit.trim(), if changed { "+" } else { "" }),
         date: date.trim().to_owned(),
-        processor: processor.unwrap_or("unknown").trim_start_matches([' ', '\t', ':']).to_owned(),
+        processor: system::processor(),
         processors: std::thread::available_parallelism()?.get(),
-        kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+        kernel: system::kernel(),
         runs,
         quick: args.quick,
         linked: args.linked,

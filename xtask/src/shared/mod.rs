@@ -6,5 +6,6 @@ pub mod document;
 pub mod page;
 pub mod paths;
 pub mod registry;
+pub mod system;
 pub mod term;
 pub mod write;
