@@ -124,7 +124,7 @@ pub fn fit(scenario: &Scenario, program: &process::Program, processor: usize) ->
             Conditions { processor, padding: 64 },
         )?;
         fitted.ns_per_op = fitted.time(&ran.printed).max(1) as f64 / ran.printed.ops.max(1) as f64;
-        fitted.ops = ((WORK_NS / fitted.ns_per_op) as u64).max(1);
+        fitted.ops = whole_permilles((WORK_NS / fitted.ns_per_op) as u64);
     }
     Ok(fitted)
 }
@@ -351,6 +351,15 @@ pub fn look(
     found.into_iter().map(|(_, looked)| looked).collect()
 }
 
+/// So many operations, or a few more or fewer, that the slowdowns which are injected are whole ones:
+/// 1 % of 75 operations is none.
+fn whole_permilles(ops: u64) -> u64 {
+    match ops {
+        0..200 => 100,
+        _ => ops / 200 * 200,
+    }
+}
+
 /// The scenarios in which a difference would show best, at most `most`.
 pub fn choose(looked: Vec<Looked>, most: usize) -> Vec<Looked> {
     let weight = |(fitted, evidence): &Looked| {
@@ -372,6 +381,15 @@ mod tests {
     use super::super::diff;
     use super::super::fixture::Fixture;
     use super::*;
+
+    #[test]
+    fn one_per_cent_of_the_operations_is_whole() {
+        for ops in [0, 1, 75, 150, 199, 200, 333, 4_131_783] {
+            let whole = whole_permilles(ops);
+            assert_eq!(whole * 10 % 1000, 0, "{ops}: {whole}");
+            assert!(ops < 200 || (whole <= ops && ops - whole < 200), "{ops}: {whole}");
+        }
+    }
 
     fn fitted(name: &str) -> Fitted {
         Fitted {
