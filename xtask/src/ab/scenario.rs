@@ -18,6 +18,9 @@ use std::time::Duration;
 const WORK_NS: f64 = 14e6;
 /// The longest that a process may take for its scenario to be chosen unasked.
 const LONGEST_NS: f64 = 60e6;
+/// Operations in a run of a scenario that is chosen by itself: among fewer, and longer, ones no two
+/// weigh the same, so that 1 % more of them is not 1 % more work.
+const LEAST_OPS: u64 = 1000;
 /// How long one counting run may take.
 const COUNTING_LIMIT: Duration = Duration::from_secs(20);
 
@@ -368,7 +371,8 @@ pub fn choose(looked: Vec<Looked>, most: usize) -> Vec<Looked> {
     let mut fit: Vec<Looked> = looked
         .into_iter()
         .filter(|(fitted, evidence)| {
-            fitted.work_ns() < LONGEST_NS && evidence.as_ref().is_ok_and(Evidence::exercised)
+            let even = fitted.ops >= LEAST_OPS && fitted.work_ns() < LONGEST_NS;
+            even && evidence.as_ref().is_ok_and(Evidence::exercised)
         })
         .collect();
     fit.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
