@@ -41,9 +41,9 @@ static ROUND: Lock<()> = Lock::new(());
 /// What a round found.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// Nothing to give back, now or soon.
+    /// Nothing that was old enough to go back.
     Nothing,
-    /// Something was given back, or will be when it is old enough.
+    /// Something, which has gone back.
     Something,
 }
 

@@ -60,6 +60,11 @@ impl Door {
         for turn in self.0 {
             // Relaxed: our own word.
             before = turn.busy.load(Ordering::Relaxed);
+            if before != 0 {
+                // Inside already: a worker that has come since leaves by itself, and to step back
+                // for it would let it in.
+                break;
+            }
             // Relaxed: the fence and the worker's barrier order it.
             turn.busy.store(1, Ordering::Relaxed);
             // SeqCst: with the worker's barrier, our announcement comes before our look.

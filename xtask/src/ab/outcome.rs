@@ -288,6 +288,11 @@ const CHANGES: [&str; 6] =
     ["status", "--porcelain", "--", ".", ":(exclude)docs/results", ":(exclude)features.md"];
 
 impl Machine {
+    /// What it is, in a line.
+    pub fn name(&self) -> String {
+        format!("{}, {} processors, Linux {}", self.processor, self.processors, self.kernel)
+    }
+
     /// This machine, now. What cannot be found out is "unknown": it is a record, not a condition.
     pub fn here() -> Machine {
         let unknown = || "unknown".to_owned();

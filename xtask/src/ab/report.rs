@@ -263,11 +263,7 @@ fn evidence(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
     let machine = &outcome.machine;
     let commit: String = machine.commit.chars().take(12).collect();
     let changed = if machine.changed { " with local changes" } else { "" };
-    writeln!(
-        text,
-        "{}, {} processors, Linux {}, commit {commit}{changed}.",
-        machine.processor, machine.processors, machine.kernel
-    )
+    writeln!(text, "{}, commit {commit}{changed}.", machine.name())
 }
 
 #[cfg(test)]

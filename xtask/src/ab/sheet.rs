@@ -325,13 +325,7 @@ fn circumstances(outcome: &Outcome) -> Vec<(String, String)> {
     let mut facts = vec![
         ("date".to_owned(), outcome.date()),
         ("commit".to_owned(), format!("`{}`{changed}", machine.commit)),
-        (
-            "machine".to_owned(),
-            format!(
-                "{}, {} processors, Linux {}",
-                machine.processor, machine.processors, machine.kernel
-            ),
-        ),
+        ("machine".to_owned(), machine.name()),
         ("compiler".to_owned(), machine.compiler.clone()),
         ("flags".to_owned(), format!("release profile, {}", flags.join(", "))),
         ("layouts".to_owned(), layouts),

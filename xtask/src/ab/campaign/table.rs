@@ -288,13 +288,7 @@ impl Campaign {
         parts.push(Part::Facts(vec![
             ("date".to_owned(), self.date.clone()),
             ("commit".to_owned(), format!("`{}`{changed}", machine.commit)),
-            (
-                "machine".to_owned(),
-                format!(
-                    "{}, {} processors, Linux {}",
-                    machine.processor, machine.processors, machine.kernel
-                ),
-            ),
+            ("machine".to_owned(), machine.name()),
             ("compiler".to_owned(), machine.compiler.clone()),
         ]));
         parts.push(Part::Heading("Again".to_owned()));

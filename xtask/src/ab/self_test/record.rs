@@ -89,13 +89,11 @@ fn circumstances(outcome: &SelfTest) -> String {
     };
     format!(
         "{} rounds in {:.0} s, {layouts}; other programs took {company:.1} % of the time, and {dropped} of {} blocks \
-         were disturbed. {}, {} processors, Linux {}, commit {commit}{}, seed {}.",
+         were disturbed. {}, commit {commit}{}, seed {}.",
         outcome.rounds.len(),
         outcome.seconds,
         blocks.len(),
-        machine.processor,
-        machine.processors,
-        machine.kernel,
+        machine.name(),
         if machine.changed { " with local changes" } else { "" },
         outcome.seed,
     )
