@@ -8,6 +8,7 @@ use common::random::Random;
 use common::{SANITIZED, child, memory, walk};
 use hakmem::{Hakmem, raw};
 use std::alloc::{GlobalAlloc, Layout};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 #[track_caller]
 fn refused(what: &str, ask: impl FnOnce() -> *mut u8) {
@@ -346,13 +347,17 @@ fn threads_start_and_end_while_memory_is_short() {
         return;
     }
     child::run("threads_start_and_end_while_memory_is_short", "", &[], || {
-        let (go, wait) = std::sync::mpsc::sync_channel::<()>(0);
-        let wait = std::sync::Mutex::new(wait);
+        let started = AtomicUsize::new(0);
+        let go = AtomicBool::new(false);
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
-                    wait.lock().expect("no panic").recv().expect("the signal");
-                    // Born now, without memory: every call answers, none crashes.
+                    // What std does for a thread of its own is done: from here on, only spin.
+                    started.fetch_add(1, Ordering::Release);
+                    while !go.load(Ordering::Acquire) {
+                        std::thread::yield_now();
+                    }
+                    // Its heap is born now, without memory: every call answers, none crashes.
                     for size in [16, 1000, 50_000, 1 << 20] {
                         let at = raw::malloc(size);
                         // SAFETY: null or ours.
@@ -360,11 +365,12 @@ fn threads_start_and_end_while_memory_is_short() {
                     }
                 });
             }
+            while started.load(Ordering::Acquire) < 8 {
+                std::thread::yield_now();
+            }
             // Enough for what the harness allocates, too little for a heap.
             memory::limit_address_space(600 << 10);
-            for _ in 0..8 {
-                go.send(()).expect("a thread waits");
-            }
+            go.store(true, Ordering::Release);
         });
         memory::lift_limit();
         assert_eq!(walk().user(), 0);
