@@ -255,7 +255,8 @@ fn show(args: &Args, outcome: &Outcome) -> Result<()> {
 fn full_disk(error: anyhow::Error) -> anyhow::Error {
     let told = format!("{error:#}");
     let full = told.contains("No space left on device") || told.contains("Disk quota exceeded");
-    if !full {
+    // A file that was asked for is named by its own message, and need not lie on that disk.
+    if !full || told.contains("cannot write ") {
         return error;
     }
     error.context(format!(

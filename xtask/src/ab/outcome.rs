@@ -290,7 +290,8 @@ const CHANGES: [&str; 6] =
 impl Machine {
     /// What it is, in a line.
     pub fn name(&self) -> String {
-        format!("{}, {} processors, Linux {}", self.processor, self.processors, self.kernel)
+        let plural = if self.processors == 1 { "" } else { "s" };
+        format!("{}, {} processor{plural}, Linux {}", self.processor, self.processors, self.kernel)
     }
 
     /// This machine, now. What cannot be found out is "unknown": it is a record, not a condition.
