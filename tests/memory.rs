@@ -267,6 +267,25 @@ fn a_large_size_is_kept_once_it_has_come_round() {
 }
 
 #[test]
+fn a_huge_size_is_kept_while_it_comes_round_again_and_again() {
+    // Long decay: a loaded machine may stop a round for a while.
+    let slow = [("HAKMEM_DECAY_MS", "60000")];
+    child::run("a_huge_size_is_kept_while_it_comes_round_again_and_again", "", &slow, || {
+        let size = 100 * MIB;
+        let round = || {
+            free_all([raw::malloc(size)]);
+            hakmem::stats().cached_bytes
+        };
+        let cached: Vec<_> = (0..12).map(|_| round()).collect();
+        assert!(cached[1] < size, "asked for twice and kept: {cached:?}");
+        assert!(cached[11] >= size, "asked for all the time and not kept: {cached:?}");
+        assert!(raw::trim(0), "nothing to return");
+        assert!(hakmem::stats().cached_bytes < size);
+    })
+    .is_quiet();
+}
+
+#[test]
 fn shrinking_returns_the_tail() {
     child::run("shrinking_returns_the_tail", "", &[], || {
         for (from, to) in [(64 * MIB, 8 * MIB), (2 * MIB, 512 << 10)] {

@@ -33,8 +33,13 @@ struct Entry {
 const NONE: Entry = Entry { span: Span { at: ptr::null_mut(), bytes: 0 }, stamp: 0 };
 
 const SLOTS: usize = 8;
-const SHARDS: usize = 4;
+/// Shards by size, and one for what is huge.
+const SHARDS: usize = 5;
 const SHARD_ENTRIES: usize = 64;
+/// From above this many bytes on a block is huge.
+const HUGE: usize = 32 << 20;
+/// What all huge blocks together may hold, in multiples of the budget of the others.
+const HUGE_FACTOR: usize = 16;
 
 /// Bytes that the shared part may hold and threads may lease; 0: nothing is cached at all.
 /// Relaxed: a setting; a late look obeys the one before.
@@ -43,10 +48,10 @@ pub(crate) static BYTES: AtomicUsize = AtomicUsize::new(64 << 20);
 /// Relaxed: a setting; a late look obeys the one before.
 pub(crate) static SLOT_BYTES: AtomicUsize = AtomicUsize::new(8 << 20);
 
-/// Bytes in the shards; the budget is decided on it.
-/// Relaxed: a sum alone. Entries change hands under their shard's lock; a late look at the sum
-/// passes the budget by a block, or misses one.
-static HELD: AtomicUsize = AtomicUsize::new(0);
+/// Bytes in the shards, of huge blocks apart; the budgets are decided on them.
+/// Relaxed: each a sum alone. Entries change hands under their shard's lock; a late look at a sum passes
+/// the budget by a block, or misses one.
+static HELD: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 
 /// One thread's part of the cache.
 pub(crate) struct Slots {
@@ -83,7 +88,26 @@ fn fits(entry: &Entry, bytes: usize, align: usize) -> bool {
 
 fn shard(bytes: usize) -> &'static Lock<Shard> {
     // Neighbouring sizes share a shard, so that a near fit is found.
-    SHARED.get(bytes.max(1).ilog2() as usize % SHARDS).unwrap_or(&SHARED[0])
+    let index =
+        if bytes > HUGE { SHARDS - 1 } else { bytes.max(1).ilog2() as usize % (SHARDS - 1) };
+    SHARED.get(index).unwrap_or(&SHARED[0])
+}
+
+/// The sum that a block of this size belongs to.
+fn held_with(bytes: usize) -> &'static AtomicUsize {
+    HELD.get(usize::from(bytes > HUGE)).unwrap_or(&HELD[0])
+}
+
+/// Bytes that the shards may hold of blocks like one of this size, itself included.
+fn budget_for(bytes: usize) -> usize {
+    let budget = budget().saturating_sub(run_slots::leased());
+    if bytes <= HUGE {
+        budget
+    } else if thermal::is_hot(bytes) {
+        budget.saturating_mul(HUGE_FACTOR)
+    } else {
+        0
+    }
 }
 
 /// Takes an entry out of the first `used` and closes the gap: their order is their age.
@@ -152,7 +176,7 @@ pub(crate) fn take_run(slots: &mut Slots, granules: usize, align: usize) -> *mut
 pub(crate) unsafe fn put_run(slots: &mut Slots, run: *mut Slab) {
     let all = budget();
     let own = if all == 0 { 0 } else { SLOT_BYTES.load(Ordering::Relaxed) };
-    let budget = Budget { own, shared: all.saturating_sub(HELD.load(Ordering::Relaxed)) };
+    let budget = Budget { own, shared: all.saturating_sub(held_with(0).load(Ordering::Relaxed)) };
     // SAFETY: as the caller promised.
     unsafe { slots.runs.put(run, os::now_ms() as u32, budget) };
 }
@@ -164,7 +188,9 @@ pub(crate) fn take_span(slots: &mut Slots, bytes: usize, align: usize) -> Option
     let own = slots.entries.get(..used)?.iter().rposition(|entry| fits(entry, bytes, align));
     let (found, server) = match own {
         Some(index) => (slots.remove(index), Server::LargeSlots),
-        None if HELD.load(Ordering::Relaxed) != 0 => (take_shared(bytes, align), Server::BigCache),
+        None if held_with(bytes).load(Ordering::Relaxed) != 0 => {
+            (take_shared(bytes, align), Server::BigCache)
+        }
         None => (None, Server::BigCache),
     };
     match found {
@@ -179,7 +205,7 @@ fn take_shared(bytes: usize, align: usize) -> Option<Entry> {
     let Shard { entries, used } = &mut *shard;
     let index = entries.get(..*used)?.iter().rposition(|entry| fits(entry, bytes, align))?;
     let entry = take_out(entries, used, index)?;
-    HELD.fetch_sub(entry.span.bytes, Ordering::Relaxed);
+    held_with(entry.span.bytes).fetch_sub(entry.span.bytes, Ordering::Relaxed);
     Some(entry)
 }
 
@@ -208,51 +234,43 @@ pub(crate) fn put_span(slots: &mut Slots, span: Span) {
 
 /// Gives the bytes that went back to the system instead, or for it.
 fn put_shared(entry: Entry) -> usize {
-    let budget = budget().saturating_sub(run_slots::leased());
     let bytes = entry.span.bytes;
-    if bytes > budget / 2 || !thermal::worth_sharing(bytes, os::now_ms() as u32) {
+    let budget = budget_for(bytes);
+    if bytes > budget || !thermal::worth_sharing(bytes) {
+        thermal::let_go(bytes, os::now_ms() as u32);
         release(entry);
         return bytes;
     }
-    let mut evicted = [NONE; SHARD_ENTRIES];
-    let mut count = 0;
-    {
-        let mut shard = shard(entry.span.bytes).lock();
-        while shard.used == SHARD_ENTRIES
-            || (shard.used != 0
-                && count < SHARD_ENTRIES
-                && HELD.load(Ordering::Relaxed) + entry.span.bytes > budget)
-        {
-            // The first is the oldest.
-            let Shard { entries, used } = &mut *shard;
-            let Some(oldest) = take_out(entries, used, 0) else { break };
-            HELD.fetch_sub(oldest.span.bytes, Ordering::Relaxed);
-            if let Some(to) = evicted.get_mut(count) {
-                *to = oldest;
-            }
-            count += 1;
-        }
-        if HELD.load(Ordering::Relaxed) + entry.span.bytes > budget {
-            // The budget is spent in other shards: they age by themselves.
-            if let Some(to) = evicted.get_mut(count) {
-                *to = entry;
-                count += 1;
-            }
-        } else {
-            let used = shard.used;
-            if let Some(slot) = shard.entries.get_mut(used) {
-                *slot = entry;
-                shard.used += 1;
-                HELD.fetch_add(entry.span.bytes, Ordering::Relaxed);
-            }
-        }
-    }
     let mut released = 0;
-    for &entry in evicted.iter().take(count) {
-        released += entry.span.bytes;
-        release(entry);
+    loop {
+        let evicted = {
+            let mut shard = shard(bytes).lock();
+            let Shard { entries, used } = &mut *shard;
+            let held = held_with(bytes);
+            if *used == SHARD_ENTRIES || held.load(Ordering::Relaxed) + bytes > budget {
+                // The first is the oldest. If there is none, the budget is spent in other shards: they
+                // age by themselves.
+                let oldest = take_out(entries, used, 0);
+                if let Some(oldest) = oldest {
+                    held.fetch_sub(oldest.span.bytes, Ordering::Relaxed);
+                }
+                oldest.unwrap_or(entry)
+            } else {
+                if let Some(slot) = entries.get_mut(*used) {
+                    *slot = entry;
+                    *used += 1;
+                    held.fetch_add(bytes, Ordering::Relaxed);
+                }
+                return released;
+            }
+        };
+        // Never under the lock: a system call.
+        released += evicted.span.bytes;
+        release(evicted);
+        if evicted.span.at == entry.span.at {
+            return released;
+        }
     }
-    released
 }
 
 fn release(entry: Entry) {
@@ -279,7 +297,7 @@ pub(crate) fn age(now: u32, all: bool) -> usize {
                         *to = entry;
                         count += 1;
                         take_out(entries, used, index);
-                        HELD.fetch_sub(entry.span.bytes, Ordering::Relaxed);
+                        held_with(entry.span.bytes).fetch_sub(entry.span.bytes, Ordering::Relaxed);
                     } else {
                         index += 1;
                     }
@@ -299,7 +317,7 @@ pub(crate) fn age(now: u32, all: bool) -> usize {
 
 /// Bytes held by the shared part.
 pub(crate) fn held() -> usize {
-    HELD.load(Ordering::Relaxed)
+    HELD.iter().map(|sum| sum.load(Ordering::Relaxed)).sum()
 }
 
 /// Takes the locks before a fork.

@@ -49,7 +49,7 @@ const HOT_FROM: u8 = 4;
 /// How often blocks of the bin have come round of late.
 /// Relaxed: a guess that decides how long a block is kept; one lost step is one step.
 static HEAT: [AtomicU8; BINS] = [const { AtomicU8::new(0) }; BINS];
-/// Coarse time (ms, wrapping) at which a block of the bin was last let go for being cold; 0: never.
+/// Coarse time (ms, wrapping) at which a block of the bin was last let go; 0: not since a miss.
 /// Relaxed: a time and nothing behind it; a late look is a miss that is not remembered.
 static LET_GO: [AtomicU32; BINS] = [const { AtomicU32::new(0) }; BINS];
 
@@ -64,7 +64,7 @@ fn bin(bytes: usize) -> &'static AtomicU8 {
     HEAT.get(index(bytes)).unwrap_or(&HEAT[0])
 }
 
-fn let_go(bytes: usize) -> &'static AtomicU32 {
+fn last_let_go(bytes: usize) -> &'static AtomicU32 {
     LET_GO.get(index(bytes)).unwrap_or(&LET_GO[0])
 }
 
@@ -77,20 +77,25 @@ pub(crate) fn reused(bytes: usize) {
     }
 }
 
-/// Whether a block that is being freed is worth a place in the shared cache. A cold one is not; that
-/// it has gone is remembered, so that a request which could have had it makes its size warm.
-pub(crate) fn worth_sharing(bytes: usize, now: u32) -> bool {
-    let cold = POLICY.load(Ordering::Relaxed) == FreePolicy::Adaptive as u8
-        && classify(bytes) == Heat::Cold;
-    if cold {
-        let_go(bytes).store(now.max(1), Ordering::Relaxed);
-    }
-    !cold
+/// Whether a block that is being freed is worth a place in the shared cache: a cold one is not.
+pub(crate) fn worth_sharing(bytes: usize) -> bool {
+    POLICY.load(Ordering::Relaxed) != FreePolicy::Adaptive as u8 || classify(bytes) != Heat::Cold
+}
+
+/// Whether blocks of this size come round again and again.
+pub(crate) fn is_hot(bytes: usize) -> bool {
+    classify(bytes) == Heat::Hot
+}
+
+/// A freed block of this size goes back at once. That is remembered, so that a request which could
+/// have had it makes its size warmer.
+pub(crate) fn let_go(bytes: usize, now: u32) {
+    last_let_go(bytes).store(now.max(1), Ordering::Relaxed);
 }
 
 /// No cached block serves a request of this size.
 pub(crate) fn missed(bytes: usize, now: u32) {
-    let gone = let_go(bytes).swap(0, Ordering::Relaxed);
+    let gone = last_let_go(bytes).swap(0, Ordering::Relaxed);
     if gone != 0 && elapsed(now, gone) < DECAY_MS.load(Ordering::Relaxed).saturating_mul(4) {
         reused(bytes);
     }
