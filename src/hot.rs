@@ -5,6 +5,9 @@
 //! free(block)  -> class (a byte of the map of addresses) -> magazine of the class
 //! ```
 //!
+//! Front-end layers, which are features, are asked before the magazine (`frontend::stack`); in a build
+//! without them that is no code.
+//!
 //! Everything else leaves through one call of `cold`, in tail position. No branch here asks whether
 //! something is initialised, switched on or ours: an unborn thread has magazines that are empty and
 //! full at once, and the map of addresses says class 0 for null, large, huge and foreign pointers,
@@ -13,6 +16,7 @@
 use crate::class::{self, MID_MAX, TINY_MAX};
 use crate::cold;
 use crate::frontend::magazine::UnifiedCache;
+use crate::frontend::stack::FrontEnd;
 use crate::segment::registry;
 use crate::telemetry::classes;
 use crate::telemetry::tally::Handle;
@@ -31,8 +35,14 @@ impl Here {
         unsafe { &(*self.0).cache }
     }
 
+    #[inline(always)]
+    fn layers(self) -> &'static FrontEnd {
+        // SAFETY: as above.
+        unsafe { &(*self.0).layers }
+    }
+
     /// # Safety
-    /// A magazine of this heap has served or taken a block, as no sentinel's does.
+    /// A magazine or a layer of this heap has served or taken a block, as no sentinel's does.
     #[inline(always)]
     unsafe fn tally(self) -> Handle {
         // SAFETY: not a sentinel, as the caller promised.
@@ -79,6 +89,10 @@ fn pop(heap: Here, class: usize) -> *mut u8 {
     if !classes::in_range(class) {
         return cold::malloc_bad_class();
     }
+    let block = pop_front(heap, class);
+    if !block.is_null() {
+        return block;
+    }
     let block = heap.cache().pop(class);
     if block.is_null() {
         return cold::refill(class);
@@ -89,12 +103,26 @@ fn pop(heap: Here, class: usize) -> *mut u8 {
     block
 }
 
-/// A block of `class` if the magazine has one, else null.
+/// A block of the layers in front of the magazine; null if they have none, or there are none.
+#[inline(always)]
+fn pop_front(heap: Here, class: usize) -> *mut u8 {
+    heap.layers().pop(class, heap.cache(), |rank, block| {
+        // SAFETY: a layer had a block.
+        let tally = unsafe { heap.tally() };
+        tally.layer_hit(rank, class, block);
+    })
+}
+
+/// A block of `class` if the magazine, or a layer in front of it, has one; else null.
 #[inline(always)]
 pub(crate) fn class_at_hand(class: usize) -> *mut u8 {
     let heap = heap();
     if !classes::in_range(class) {
         return core::ptr::null_mut();
+    }
+    let block = pop_front(heap, class);
+    if !block.is_null() {
+        return block;
     }
     let block = heap.cache().pop(class);
     if !block.is_null() {
@@ -157,6 +185,11 @@ unsafe fn free_sized_mid(block: *mut u8, size: usize) {
 fn push(heap: Here, class: usize, block: *mut u8) {
     if !classes::in_range(class) {
         return cold::free_bad_class(block);
+    }
+    if heap.layers().push(class, block, heap.cache()) {
+        // SAFETY: a layer had room.
+        let tally = unsafe { heap.tally() };
+        return tally.layer_freed(class, block);
     }
     if !heap.cache().push(class, block) {
         return cold::overflow(block, class);

@@ -19,7 +19,7 @@
 //! os          the contract with the operating system, locks, lines on standard error
 //! segment     address space, SuperSlabs, slabs, the map of addresses, metadata
 //! large       large and huge blocks, BigCache, thermal policy
-//! frontend    layer 0: the magazines                       <- all that the fast path touches
+//! frontend    layer 0: the magazines, and the layers before them   <- all that the fast path touches
 //! refill      layer 2: batches between magazines and slabs
 //! thread      heaps, thread-local access, parking lot
 //! policy      settings, modes, mem diet
@@ -81,6 +81,7 @@ pub use lifecycle::set_config;
 pub use policy::config::{ConfigError, print as print_config};
 pub use readers::events::{Event, Events};
 pub use readers::rows::{
-    BadClasses, CacheCounts, ClassGroup, OsCalls, Reading, RemoteQueues, Served, SlabFrees,
+    BadClasses, CacheCounts, ClassGroup, LayerCount, OsCalls, Reading, RemoteQueues, Served,
+    SlabFrees,
 };
-pub use readers::stats::{Stats, dump, stats};
+pub use readers::stats::{LAYERS, Stats, dump, stats};

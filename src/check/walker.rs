@@ -18,7 +18,7 @@ pub struct Walk {
     pub large: usize,
     /// Blocks that were ever carved and whose slab lives.
     pub carved: usize,
-    /// Blocks in magazines.
+    /// Blocks in magazines and in the layers in front of them.
     pub cached: usize,
     /// Blocks in local bitmaps.
     pub local: usize,
@@ -77,9 +77,9 @@ pub unsafe fn walk() -> Result<Walk, &'static str> {
     });
     park::each(|heap| {
         // SAFETY: heaps live for ever, and the program is quiet.
-        let cache = unsafe { &(*heap).cache };
+        let (cache, layers) = unsafe { (&(*heap).cache, &(*heap).layers) };
         for class in 1..COUNT {
-            cache.each_block(class, |block| {
+            let mut visit = |block: *mut u8| {
                 walk.cached += 1;
                 // SAFETY: a run with a block that is not home is alive.
                 match unsafe { registry::run_of(block).as_ref() } {
@@ -104,7 +104,9 @@ pub unsafe fn walk() -> Result<Walk, &'static str> {
                     }
                     None => check(false, "a magazine holds an address that is in no slab"),
                 }
-            });
+            };
+            layers.each_block(class, &mut visit);
+            cache.each_block(class, visit);
         }
     });
     check(

@@ -172,6 +172,11 @@ impl UnifiedCache {
             - 1
     }
 
+    /// Whether the class has ever had a magazine here.
+    pub(crate) fn is_used(&self, class: usize) -> bool {
+        self.states.get(class).is_some_and(|state| !state.storage.is_null())
+    }
+
     /// Calls `visit` with every block in the magazine of `class`.
     pub(crate) fn each_block(&self, class: usize, mut visit: impl FnMut(*mut u8)) {
         let Some(state) = self.states.get(class) else { return };

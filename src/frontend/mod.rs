@@ -1,7 +1,14 @@
 //! The per-thread layers in front of the SuperSlabs.
 //!
-//! Layer 0, the unified cache ([`magazine`]), is all that the fast path touches: one magazine per
-//! class. Its batches come from and go to layer 2 (`refill`), which this folder does not know: it
-//! moves pointers, and says when a magazine has run empty or full.
+//! Layer 0, the unified cache ([`magazine`]), is all that the fast path touches in the default build:
+//! one magazine per class. Its batches come from and go to layer 2 (`refill`), which this folder does
+//! not know: it moves pointers, and says when a magazine has run empty or full. The layers that stand
+//! before it ([`layers`], composed in [`stack`]) are features, each a [`layer::FrontendLayer`].
 
+mod arrays;
+#[cfg(test)]
+mod conformance;
+pub(crate) mod layer;
+mod layers;
 pub(crate) mod magazine;
+pub(crate) mod stack;

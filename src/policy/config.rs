@@ -7,6 +7,7 @@ use super::settings::{
     COUNT, DUMP, Form, PREWARM, PRINT, SETTINGS, STATS_SIGNAL, STATS_SIGNALS, Setting, WORKER,
 };
 use crate::base::sync::{AtomicBool, Ordering};
+use crate::frontend::stack;
 use crate::os::{self, lock::Lock, report};
 use core::fmt::{self, Write};
 
@@ -234,7 +235,8 @@ pub fn set(name: &str, text: &str) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Writes a table of all settings: value, where it came from, whether it is compiled in.
+/// Writes a table of all settings: value, where it came from, whether it is compiled in; and a picture
+/// of the front end, layer by layer.
 ///
 /// # Errors
 /// Those of `out`.
@@ -264,7 +266,7 @@ pub fn print(out: &mut dyn Write) -> fmt::Result {
             }
         }
     }
-    Ok(())
+    stack::draw(out)
 }
 
 /// Whether threads fill their magazines at their start.

@@ -6,7 +6,7 @@
 use super::diet;
 use crate::base::sync::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use crate::class;
-use crate::frontend::magazine;
+use crate::frontend::{magazine, stack};
 use crate::large::{THRESHOLD, big_cache, thermal, thermal::FreePolicy};
 use crate::segment::{arena, slab};
 use crate::thread::turn;
@@ -111,6 +111,16 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
         apply: |value| {
             big_cache::BYTES.store(if value == 0 { 0 } else { SHARED_BYTES }, Ordering::Relaxed);
         },
+    },
+    Setting {
+        name: "FRONT_LAYERS",
+        old: None,
+        category: "Cache",
+        form: Form::Words(SWITCH),
+        default: 1,
+        modes: None,
+        compiled_in: stack::ON,
+        apply: |value| stack::enable(value != 0),
     },
     Setting {
         name: "THREAD_CACHE_BYTES",
@@ -261,7 +271,7 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
     },
 ];
 /// Number of settings.
-pub(super) const COUNT: usize = 18;
+pub(super) const COUNT: usize = 19;
 impl Form {
     /// The value that a text means; `None` if it is not allowed.
     pub(super) fn parse(self, text: &[u8]) -> Option<u64> {

@@ -1,5 +1,7 @@
 //! The figures of each gate, as types: a row is a set of named counters.
 
+use crate::class::GROUPS;
+
 /// What a counter says, if it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading<T> {
@@ -60,6 +62,19 @@ macro_rules! rows {
             }
         )*
     };
+}
+
+/// A front-end layer and what it has served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerCount {
+    /// Its name, which is also the feature's.
+    pub name: &'static str,
+    /// The class groups C0..C7 that it covers, and last the mid tier.
+    pub covers: [bool; GROUPS + 1],
+    /// Whether it is compiled in.
+    pub compiled_in: bool,
+    /// Allocations that it served (gate `front-metrics`).
+    pub served: Reading<u64>,
 }
 
 rows! {
@@ -128,6 +143,8 @@ rows! {
 
     /// Allocations by the layer that had the block (gate `front-metrics`).
     Served {
+        /// The layers in front of the magazine, all together.
+        front_layers,
         /// The thread's magazine.
         unified_cache,
         /// A refill, from its slab's bitmap.

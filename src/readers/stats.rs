@@ -2,9 +2,11 @@
 
 use super::events;
 use super::rows::{
-    BadClasses, CacheCounts, ClassGroup, OsCalls, Reading, RemoteQueues, Served, SlabFrees,
+    BadClasses, CacheCounts, ClassGroup, LayerCount, OsCalls, Reading, RemoteQueues, Served,
+    SlabFrees,
 };
 use crate::class::{self, COUNT, FIRST_MID, GRANULE, GROUPS};
+use crate::frontend::stack;
 use crate::large::big_cache;
 use crate::os::{self, report};
 use crate::policy::{config, diet};
@@ -62,7 +64,12 @@ pub struct Stats {
     pub os_calls: Reading<[OsCalls; KINDS]>,
     /// Allocations by the layer that served them.
     pub served: Reading<Served>,
+    /// The front-end layers, in the order in which they are asked, and what each has served.
+    pub layers: [LayerCount; LAYERS],
 }
+
+/// Front-end layers that there are, compiled in or not.
+pub const LAYERS: usize = stack::LAYERS;
 
 /// Sums a counter over all heaps, those of finished threads included.
 fn sum<C: Counters>(slot: usize) -> u64 {
@@ -119,12 +126,38 @@ fn slab_frees(group: usize) -> SlabFrees {
 }
 
 fn frees(classes: Range<usize>) -> u64 {
-    sum_of::<gates::Frees>(classes.clone()) + sum_of::<gates::Overflows>(classes)
+    sum_of::<gates::Frees>(classes.clone())
+        + sum_of::<gates::Overflows>(classes.clone())
+        + sum_of::<gates::LayerFrees>(classes)
+}
+
+fn layers() -> [LayerCount; LAYERS] {
+    let off = Reading::NotCompiledIn("");
+    let nothing =
+        LayerCount { name: "", covers: [false; GROUPS + 1], compiled_in: false, served: off };
+    let (mut rows, mut at) = ([nothing; LAYERS], 0);
+    stack::each(&mut |layer| {
+        if let Some(row) = rows.get_mut(at) {
+            let count = || sum::<gates::LayerHits>(layer.rank);
+            *row = LayerCount {
+                name: layer.name,
+                covers: core::array::from_fn(|group| layer.classes.has_group(group)),
+                compiled_in: layer.on,
+                served: match layer.on {
+                    true => reading::<gates::FrontMetrics, _>(count),
+                    false => Reading::NotCompiledIn(layer.name),
+                },
+            };
+        }
+        at += 1;
+    });
+    rows
 }
 
 fn served() -> Served {
     let by = |server: Server| sum::<gates::Served>(server as usize);
     Served {
+        front_layers: (0..gates::LayerHits::SLOTS).map(sum::<gates::LayerHits>).sum(),
         unified_cache: sum_of::<gates::Hits>(1..COUNT),
         local_bitmap: by(Server::LocalBitmap),
         remote_drain: by(Server::RemoteDrain),
@@ -209,6 +242,7 @@ fn snapshot(held: Held) -> Stats {
             })
         }),
         served: reading::<gates::FrontMetrics, _>(served),
+        layers: layers(),
     }
 }
 

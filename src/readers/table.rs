@@ -2,8 +2,9 @@
 //! same list, so a new counter is one line in [`Stats::each_table`].
 
 use super::rows::{Reading, Row};
-use super::stats::Stats;
+use super::stats::{LAYERS, Stats};
 use crate::class::GROUPS;
+use crate::frontend::stack;
 use crate::os::report::Small;
 use core::fmt::{self, Write};
 
@@ -11,6 +12,9 @@ use core::fmt::{self, Write};
 const CALLS: [&str; 6] = ["map", "unmap", "remap", "protect", "discard", "advise_huge"];
 /// Lengths of queues, as rows are called.
 const LENGTHS: [&str; 8] = ["1", "2", "3-4", "5-8", "9-16", "17-32", "33-64", "65+"];
+
+/// Rows of the longest table.
+const MOST_ROWS: usize = if LAYERS > 9 { LAYERS } else { 9 };
 
 /// What the rows of a table are called.
 #[derive(Clone, Copy)]
@@ -20,9 +24,15 @@ enum Labels {
     /// C0..C7, and "mid".
     Groups,
     These(&'static [&'static str]),
+    /// The front-end layers.
+    Layers,
 }
 
 impl Labels {
+    fn are_layers(self) -> bool {
+        matches!(self, Labels::Layers)
+    }
+
     fn label(self, row: usize) -> Small {
         let mut label = Small::new();
         // What is too long is cut; nothing here is.
@@ -31,6 +41,17 @@ impl Labels {
             Labels::Groups if row < GROUPS => write!(label, "C{row}"),
             Labels::Groups => label.write_str("mid"),
             Labels::These(names) => label.write_str(names.get(row).unwrap_or(&"?")),
+            Labels::Layers => {
+                let mut at = 0;
+                let mut written = Ok(());
+                stack::each(&mut |layer| {
+                    if at == row {
+                        written = label.write_str(layer.name);
+                    }
+                    at += 1;
+                });
+                written
+            }
         };
         label
     }
@@ -42,6 +63,8 @@ pub(super) struct Table<'a> {
     labels: Labels,
     columns: &'static [&'static str],
     rows: Reading<usize>,
+    /// The gate that a row lacks, if it is not compiled in by itself.
+    absent: &'a dyn Fn(usize) -> Option<&'static str>,
     cell: &'a dyn Fn(usize, usize) -> u64,
 }
 
@@ -57,6 +80,7 @@ fn show<R: Row, const ROWS: usize>(
         labels,
         columns: R::COLUMNS,
         rows: reading.map(|_| ROWS),
+        absent: &|_| None,
         cell: &|row, column| match reading {
             Reading::Value(rows) => rows.get(row).map_or(0, |row| row.get(column)),
             Reading::NotCompiledIn(_) => 0,
@@ -87,7 +111,21 @@ impl Stats {
         show(visit, "bad_classes", None, &self.bad_classes.map(|row| [row]))?;
         show(visit, "remote_queues", These(&LENGTHS), &self.remote_queues)?;
         show(visit, "os_calls", These(&CALLS), &self.os_calls)?;
-        show(visit, "served", None, &self.served.map(|row| [row]))
+        show(visit, "served", None, &self.served.map(|row| [row]))?;
+        self.show_layers(visit)
+    }
+
+    /// A row for every front-end layer there is.
+    fn show_layers(&self, visit: &mut dyn FnMut(&Table<'_>) -> fmt::Result) -> fmt::Result {
+        let row = |row: usize| self.layers.get(row).map(|layer| layer.served);
+        visit(&Table {
+            name: "layers",
+            labels: Labels::Layers,
+            columns: &["served"],
+            rows: self.served.map(|_| self.layers.len()),
+            absent: &|at| row(at).and_then(|served| served.gate_if_off()),
+            cell: &|at, _| row(at).and_then(Reading::value).unwrap_or(0),
+        })
     }
 
     fn sizes(&self) -> [(&'static str, Option<usize>); 9] {
@@ -105,7 +143,8 @@ impl Stats {
     }
 
     /// One figure by name: that of a field for a single figure (`heaps`), `table.column` or
-    /// `table.row.column` as the text has them (`served.arena`, `class_groups.C5.hits`). `None`:
+    /// `table.row.column` as the text has them (`served.arena`, `class_groups.C5.hits`,
+    /// `layers.fast-cache.served`). `None`:
     /// there is no such figure, or the system does not tell.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Reading<u64>> {
@@ -164,7 +203,10 @@ impl Stats {
         out.write_str(",\"not_compiled_in\":[")?;
         let mut separator = "";
         self.each_table(&mut |table| {
-            if let Some(gate) = table.rows.gate_if_off() {
+            // The layers' counters are of the gate that `served` is of, and their own.
+            let rows = table.rows.value().unwrap_or(0);
+            let gates = table.rows.gate_if_off().filter(|_| !table.labels.are_layers());
+            for gate in gates.into_iter().chain((0..rows).filter_map(table.absent)) {
                 write!(out, "{separator}\"{gate}\"")?;
                 separator = ",";
             }
@@ -185,14 +227,17 @@ impl Table<'_> {
         let (row, column) = match (self.labels, second, third) {
             (Labels::None, None, None) if self.is_single() => (0, 0),
             (Labels::None, Some(name), None) => (0, column(name)?),
-            (Labels::Groups | Labels::These(_), Some(label), Some(name)) => {
+            (Labels::Groups | Labels::These(_) | Labels::Layers, Some(label), Some(name)) => {
                 // More labels than there are rows do no harm: a row that is not there is not found.
-                let rows = self.rows.value().unwrap_or(usize::MAX).min(LENGTHS.len() + 1);
+                let rows = self.rows.value().unwrap_or(usize::MAX).min(MOST_ROWS);
                 let row = (0..rows).find(|&row| self.labels.label(row).as_str() == label)?;
                 (row, column(name)?)
             }
             _ => return None,
         };
+        if let (Some(gate), Reading::Value(_)) = ((self.absent)(row), self.rows) {
+            return Some(Reading::NotCompiledIn(gate));
+        }
         Some(self.rows.map(|_| (self.cell)(row, column)))
     }
 
@@ -217,6 +262,10 @@ impl Table<'_> {
         }
         out.write_char('\n')?;
         for row in 0..rows {
+            if let Some(gate) = (self.absent)(row) {
+                missing(out, self.labels.label(row).as_str(), gate)?;
+                continue;
+            }
             write!(out, "    {:<12}", self.labels.label(row).as_str())?;
             for column in 0..self.columns.len() {
                 write!(out, " {:>15}", (self.cell)(row, column))?;
@@ -244,7 +293,11 @@ impl Table<'_> {
                 separator = ",";
             }
             for (column, name) in self.columns.iter().enumerate() {
-                write!(out, "{separator}\"{name}\":{}", (self.cell)(row, column))?;
+                write!(out, "{separator}\"{name}\":")?;
+                match (self.absent)(row) {
+                    Some(_) => out.write_str("null")?,
+                    None => write!(out, "{}", (self.cell)(row, column))?,
+                }
                 separator = ",";
             }
             out.write_char('}')?;

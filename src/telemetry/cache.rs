@@ -54,7 +54,7 @@ impl Handle {
 }
 
 #[inline(always)]
-fn traced(class: usize, block: *const u8) {
+pub(super) fn traced(class: usize, block: *const u8) {
     if TinyFreeTrace::ON && class < FIRST_MID && trace::wants_more() {
         trace::record(class, block);
     }

@@ -3,7 +3,9 @@
 //! Every allocation that succeeds is served once, by the layer that had its block. `realloc` counts
 //! where it allocates; growing in place is no request to a layer.
 
-use super::gates::{Counters, Served};
+use super::cache::traced;
+use super::gates::{Counters, LayerFrees, LayerHits, Served};
+use super::ring::Event;
 use super::tally::Handle;
 
 /// The layers behind the magazines. (What these served is counted by class, as hits.)
@@ -27,6 +29,9 @@ pub(crate) enum Server {
     Mapping,
 }
 
+/// Front-end layers that can be told apart, by rank.
+pub(crate) const MOST_LAYERS: usize = 32;
+
 /// Number of [`Server`]s.
 pub(crate) const SERVERS: usize = 8;
 
@@ -42,6 +47,21 @@ impl Origin {
 }
 
 impl Handle {
+    /// The layer of this rank, in front of the magazine of `class`, served an allocation.
+    #[inline(always)]
+    pub(crate) fn layer_hit(self, rank: usize, class: usize, block: *const u8) {
+        self.count::<LayerHits>(rank);
+        self.record(Event::Hit, class, || block.addr());
+    }
+
+    /// A layer in front of the magazine of `class` took a freed block.
+    #[inline(always)]
+    pub(crate) fn layer_freed(self, class: usize, block: *const u8) {
+        self.count::<LayerFrees>(class);
+        self.record(Event::Free, class, || block.addr());
+        traced(class, block);
+    }
+
     /// `server` had the block of a request.
     #[inline(always)]
     pub(crate) fn served(self, server: Server) {

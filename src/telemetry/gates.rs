@@ -116,6 +116,10 @@ counters! {
     RemoteReturns[COUNT] for TinyFreeStats;
     /// Queues, slabs in them and blocks in those, by length of the queue: see [`slabs`].
     RemoteQueues[slabs::LENGTHS * slabs::QUEUE_COUNTERS] for RemoteTargetStats;
+    /// Allocations that front-end layers served, by their rank.
+    LayerHits[front::MOST_LAYERS] for FrontMetrics;
+    /// Frees that they took, by class.
+    LayerFrees[COUNT] for TinyFreeCalls | C7FreeCount;
     /// Requests by the layer that served them, but for the magazines: see [`front`].
     Served[front::SERVERS] for FrontMetrics;
     /// Calls, bytes and refusals by kind of call: see [`system`].

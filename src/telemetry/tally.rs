@@ -131,7 +131,8 @@ mod tests {
             + 2 * on(cache, count)
             + 2 * on(TinyFreeStats::ON, count)
             + on(RemoteTargetStats::ON, RemoteQueues::SLOTS)
-            + on(FrontMetrics::ON, Served::SLOTS)
+            + on(FrontMetrics::ON, Served::SLOTS + LayerHits::SLOTS)
+            + on(TinyFreeCalls::ON || C7FreeCount::ON, count)
             + on(SuperslabOsStats::ON, SystemCalls::SLOTS)
             + on(MetricBadClass::ON, 2);
         assert_eq!(SLOTS, wanted);

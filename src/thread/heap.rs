@@ -1,4 +1,4 @@
-//! One heap: the magazines, the slabs behind them, the slots for large blocks.
+//! One heap: the magazines with the layers in front, the slabs behind them, the slots for large blocks.
 //!
 //! Invariant: at any time at most one thread (the one whose `tls::heap` it is, or the one that has
 //! taken it out of the parking lot) calls anything here. The fields that the fast path touches come
@@ -6,6 +6,7 @@
 
 use crate::class::COUNT;
 use crate::frontend::magazine::UnifiedCache;
+use crate::frontend::stack::{self, FrontEnd};
 use crate::large::big_cache::Slots;
 use crate::os;
 use crate::refill::Bins;
@@ -30,6 +31,8 @@ struct Apart {
 pub(crate) struct Heap {
     /// Layer 0.
     pub(crate) cache: UnifiedCache,
+    /// The layers in front of it that are compiled in.
+    pub(crate) layers: FrontEnd,
     /// Way to the counters of the gates that are on.
     pub(crate) tally: Handle,
     /// Layer 2.
@@ -73,6 +76,7 @@ impl Heap {
     pub(super) const fn new(pending: &'static PendingStack, turn: &'static Turn) -> Self {
         Heap {
             cache: UnifiedCache::new(),
+            layers: FrontEnd::new(),
             tally: COMMON,
             bins: Bins::new(pending),
             slots: Slots::new(),
@@ -113,13 +117,23 @@ impl Heap {
     /// Brings a batch of `class` in and takes one block of it. Null: out of memory.
     pub(crate) fn refill(&mut self, class: usize) -> *mut u8 {
         // The thread may have looked at a sentinel and only now have taken this heap over, with
-        // blocks in its magazines.
+        // blocks in its layers and magazines.
+        let tally = self.tally;
+        let block =
+            self.layers.pop(class, &self.cache, |rank, block| tally.layer_hit(rank, class, block));
+        if !block.is_null() {
+            return block;
+        }
         let block = self.cache.pop(class);
         if !block.is_null() {
             self.tally.hit(class, block);
             return block;
         }
+        self.tune_layers(class);
         let started = self.tally.start();
+        if let Some(block) = self.refill_layer(class, started) {
+            return block;
+        }
         let Some((end, batch)) = self.cache.begin_refill(class) else {
             return self.refill_one(class, started);
         };
@@ -129,6 +143,29 @@ impl Heap {
         unsafe { self.cache.end_refill(class, batch, got) };
         self.tally.refilled(class, got, started);
         self.cache.pop(class)
+    }
+
+    /// A batch for a layer that brings in its own, and one block of it. `None`: no layer does.
+    #[inline(always)]
+    fn refill_layer(&mut self, class: usize, started: u64) -> Option<*mut u8> {
+        let (bins, mut got) = (&mut self.bins, 0);
+        let block = self.layers.refill(class, &mut |end, want| {
+            // SAFETY: `want` slots below `end` are writable (contract of `FrontendLayer::refill`).
+            got = unsafe { bins.refill(class, end, want) };
+            got
+        })?;
+        self.tally.refilled(class, got, started);
+        Some(block)
+    }
+
+    /// Gives the layers in front the capacities that the settings of now allow.
+    #[inline(always)]
+    fn tune_layers(&mut self, class: usize) {
+        let bins = &mut self.bins;
+        self.layers.tune(class, &mut |blocks, count| {
+            // SAFETY: blocks in layers were given back by the program or never handed out.
+            unsafe { bins.flush(class, blocks, count) };
+        });
     }
 
     /// One block without a magazine: there is no memory for its storage.
@@ -146,6 +183,11 @@ impl Heap {
     /// # Safety
     /// `block` was given back by the program, as `class`.
     pub(crate) unsafe fn overflow(&mut self, class: usize, block: *mut u8) {
+        self.tune_layers(class);
+        if self.layers.push(class, block, &self.cache) {
+            // They were closed, or this thread's heap was another one a moment ago.
+            return self.tally.layer_freed(class, block);
+        }
         self.tally.overflowed(class, block);
         if let Some((oldest, count)) = self.cache.begin_overflow(class) {
             if count == 0 {
@@ -164,6 +206,31 @@ impl Heap {
         }
     }
 
+    /// Sends every block of `class` that the layers in front hold home.
+    #[inline(always)]
+    fn drain_layers(&mut self, class: usize) {
+        let bins = &mut self.bins;
+        self.layers.drain(class, &mut |blocks, count| {
+            // SAFETY: as in `tune_layers`.
+            unsafe { bins.flush(class, blocks, count) };
+        });
+        // A class that is in use, or that is to hold less, obeys at once.
+        if stack::ON && (self.cache.is_used(class) || stack::limited()) {
+            self.tune_layers(class);
+        }
+    }
+
+    /// Shrinks the layers in front that have been idle, and obeys the settings of now.
+    #[inline(always)]
+    fn decay_layers(&mut self, class: usize) {
+        self.tune_layers(class);
+        let bins = &mut self.bins;
+        self.layers.decay(class, &mut |blocks, count| {
+            // SAFETY: as in `tune_layers`.
+            unsafe { bins.flush(class, blocks, count) };
+        });
+    }
+
     /// Flushes the magazine of `class` down to `keep` blocks.
     pub(crate) fn flush_to(&mut self, class: usize, keep: usize) {
         if let Some((oldest, count)) = self.cache.excess(class, keep) {
@@ -173,10 +240,11 @@ impl Heap {
         }
     }
 
-    /// Flushes every magazine and the large slots: every block this heap caches goes home. Gives the
+    /// Flushes every layer, every magazine and the large slots: every block this heap caches goes home. Gives the
     /// bytes that went back to the system on the way.
     pub(crate) fn drain(&mut self) -> usize {
         for class in 1..COUNT {
+            self.drain_layers(class);
             self.flush_to(class, 0);
         }
         self.slots.drain()
@@ -185,6 +253,7 @@ impl Heap {
     /// Shrinks what has been idle since the last call: caches, pages inside slabs, large blocks.
     pub(crate) fn decay(&mut self, now: u64) {
         for class in 1..COUNT {
+            self.decay_layers(class);
             if let Some(keep) = self.cache.decay(class) {
                 self.flush_to(class, keep);
             }

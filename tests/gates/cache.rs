@@ -2,7 +2,8 @@
 //! and the sum of `front-metrics`.
 
 use super::asked::{Asked, MID, group};
-use crate::common::{self, child};
+use super::child;
+use crate::common;
 use hakmem::{Hakmem, Reading, raw, stats};
 use std::alloc::{GlobalAlloc, Layout};
 use std::ffi::c_void;

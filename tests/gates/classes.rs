@@ -1,8 +1,8 @@
 //! Classes out of range: `metric-bad-class`, `p0-class-oob-log`. No table gives any, so the tests
 //! hand them in where the tables' would go.
 
+use super::child;
 use super::{BAD_CLASS, OOB_LOG};
-use crate::common::child;
 use hakmem::{BadClasses, Events, Reading, fault, raw, stats};
 
 #[test]

@@ -1,7 +1,7 @@
 //! What is remembered event by event: `tiny-free-trace`, `tiny-debug-ring`.
 
+use super::child;
 use super::{Blocks, RING, TRACE};
-use crate::common::child;
 use hakmem::{Event, Events, Reading, raw};
 
 fn all(events: Events) -> Vec<Event> {

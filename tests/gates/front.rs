@@ -1,7 +1,7 @@
 //! Which layer served a request: `front-metrics`.
 
+use super::child;
 use super::{Blocks, FRONT};
-use crate::common::child;
 use hakmem::{Reading, Served, raw, stats};
 
 fn served() -> Served {
@@ -15,6 +15,7 @@ fn serves<R>(wanted: Served, act: impl FnOnce() -> R) -> R {
     let result = act();
     let after = served();
     let difference = Served {
+        front_layers: after.front_layers - before.front_layers,
         unified_cache: after.unified_cache - before.unified_cache,
         local_bitmap: after.local_bitmap - before.local_bitmap,
         remote_drain: after.remote_drain - before.remote_drain,
@@ -96,6 +97,7 @@ fn threads_add_up() {
         if FRONT {
             assert_eq!(served().total(), 4 * 300 * 8, "{:?}", served());
             assert!(served().unified_cache > 4 * 300 * 3);
+            assert_eq!(served().front_layers, 0, "they are closed");
         }
     })
     .is_quiet();

@@ -15,6 +15,7 @@ mod cache;
 mod classes;
 mod events;
 mod front;
+mod layers;
 mod readers;
 mod signal;
 mod slabs;
@@ -33,6 +34,26 @@ const SHARED: bool = cfg!(feature = "telemetry-shared");
 const TRACE: bool = cfg!(feature = "tiny-free-trace");
 const RING: bool = cfg!(feature = "tiny-debug-ring");
 const OOB_LOG: bool = cfg!(feature = "p0-class-oob-log");
+
+/// Children whose magazines serve everything that they can: in a build with front-end layers those are
+/// closed, as what the other gates count is what comes past them.
+mod child {
+    pub use crate::common::child::{Ended, is_child, run as run_with_layers};
+
+    /// Whether this build has a front-end layer.
+    pub fn layered() -> bool {
+        hakmem::stats().layers.iter().any(|layer| layer.compiled_in)
+    }
+
+    /// As `common::child::run`.
+    pub fn run(test: &str, case: &str, variables: &[(&str, &str)], body: impl FnOnce()) -> Ended {
+        let mut variables = variables.to_vec();
+        if layered() {
+            variables.push(("HAKMEM_FRONT_LAYERS", "off"));
+        }
+        run_with_layers(test, case, &variables, body)
+    }
+}
 
 /// Blocks on their way to another thread.
 struct Blocks(Vec<*mut u8>);

@@ -1,7 +1,7 @@
 //! The readers, in every build: what is not compiled in is said to be so, never a zero.
 
+use super::child;
 use super::*;
-use crate::common::child;
 use hakmem::{Events, Reading, raw, stats};
 
 /// Every gate with a table in the statistics, whether it is on, and one of its figures.
@@ -126,6 +126,9 @@ fn a_dump_tells_everything() {
     }
     let lines = ended.stderr.lines().filter(|line| line.contains("not compiled in")).count();
     let tables = TABLES.iter().filter(|(_, on, _)| !on).count();
+    // With `front-metrics` on, each layer that is not compiled in says so itself.
+    let layers =
+        if FRONT { stats().layers.iter().filter(|layer| !layer.compiled_in).count() } else { 1 };
     let events = [TRACE, RING, OOB_LOG].iter().filter(|&&on| !on).count();
-    assert_eq!(lines, tables + events, "{ended:#?}");
+    assert_eq!(lines, tables + layers + events, "{ended:#?}");
 }

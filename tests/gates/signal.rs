@@ -1,7 +1,7 @@
 //! Statistics on a signal: whatever the process is doing, without an end to it.
 
 use super::Blocks;
-use crate::common::child;
+use super::child;
 use hakmem::raw;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,8 +1,8 @@
 //! What comes to slabs: `tiny-free-stats`, `remote-target-stats`.
 
 use super::asked::group;
+use super::child;
 use super::{Blocks, FREE_STATS, REMOTE};
-use crate::common::child;
 use hakmem::{Reading, raw, stats};
 use std::collections::BTreeSet;
 

@@ -1,7 +1,8 @@
 //! Calls of the operating system: `superslab-os-stats`.
 
+use super::child;
 use super::{Blocks, SYSTEM};
-use crate::common::{self, child};
+use crate::common;
 use hakmem::{OsCalls, Reading, raw, stats};
 
 const PIECE: usize = 300 << 10;

@@ -9,7 +9,7 @@ pub mod tally;
 
 use crate::features::every_feature;
 use crate::real;
-use crate::shared::registry::{PACKAGE, Registry};
+use crate::shared::registry::{Kind, PACKAGE, Registry};
 use crate::shared::{command, paths, term};
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -42,8 +42,9 @@ pub struct Args {
     #[arg(long)]
     no_real: bool,
 
-    /// Run every test with each counter, trace and log, too. (They decide nothing, as `cargo xtask
-    /// audit` shows, so the unit tests, the model and the counts are enough day by day.)
+    /// Run every test with each counter, trace, log and layer, too. (The former decide nothing, as
+    /// `cargo xtask audit` shows, and unit tests of every build put layers alone and in pairs through
+    /// every call, so the unit tests, the model and the counts are enough day by day.)
     #[arg(long)]
     thorough: bool,
 
@@ -145,7 +146,7 @@ fn suites(registry: &Registry, thorough: bool) -> Vec<Suite> {
         ),
     ];
     for (name, gate) in &registry.gates {
-        let brief = gate.kind.removal() && !thorough;
+        let brief = tests_stand_for_all(gate.kind) && !thorough;
         let tests: &[&str] = if brief { TELLING } else { &["--lib", "--tests"] };
         let words = [&["--package", PACKAGE, "--features", name], tests].concat();
         suites.push(suite(format!("gate {name}"), &words));
@@ -157,6 +158,12 @@ fn suites(registry: &Registry, thorough: bool) -> Vec<Suite> {
         &["--package", PACKAGE, "--package", "hakmem-preload", "--features", &every.join(",")],
     ));
     suites
+}
+
+/// Gates that decide nothing, and layers: each layer and each pair of them is put through every call
+/// by unit tests of every build, and all of them together get every test.
+fn tests_stand_for_all(kind: Kind) -> bool {
+    kind.removal() || kind == Kind::Layer
 }
 
 impl Suite {
@@ -300,7 +307,7 @@ mod tests {
                 let suite = suite(&format!("gate {name}")).unwrap_or_else(|| panic!("{name}"));
                 // What decides something is tested whole, whatever is asked.
                 let whole = suite.arguments.iter().any(|word| word == "--tests");
-                assert_eq!(whole, thorough || !gate.kind.removal(), "{name}");
+                assert_eq!(whole, thorough || !tests_stand_for_all(gate.kind), "{name}");
             }
             assert!(suite("workspace").is_some() && suite("all gates").is_some());
         }

@@ -1,0 +1,149 @@
+//! Small arrays of blocks inside the heap, one per class: what several layers are made of.
+//!
+//! As in a magazine, a null lies below the blocks of each array, so that "empty" is a null in the slot
+//! just loaded; but tops are offsets instead of pointers, as the arrays move with their heap.
+
+use super::layer::Slot;
+use core::cell::Cell;
+use core::ptr;
+
+const SLOT: u32 = size_of::<Slot>() as u32;
+
+/// `ARRAYS` arrays of up to `SLOTS - 1` blocks each, for the classes from `FIRST` on.
+#[repr(C)]
+pub(super) struct Arrays<const FIRST: usize, const ARRAYS: usize, const SLOTS: usize> {
+    /// Offset in `slots` of one past the last block, in bytes.
+    tops: [Cell<u32>; ARRAYS],
+    /// Where that may be at most.
+    limits: [Cell<u32>; ARRAYS],
+    /// Slot 0 of each array is null for ever.
+    slots: [[Cell<Slot>; SLOTS]; ARRAYS],
+}
+
+impl<const FIRST: usize, const ARRAYS: usize, const SLOTS: usize> Arrays<FIRST, ARRAYS, SLOTS> {
+    /// Offset of the first block's slot.
+    const fn bottom(array: usize) -> u32 {
+        (array * SLOTS + 1) as u32 * SLOT
+    }
+
+    /// Empty and full.
+    #[allow(clippy::declare_interior_mutable_const)] // To be copied, not to be written.
+    pub(super) const NEW: Self = {
+        assert!(SLOTS > 1);
+        let mut tops = [const { Cell::new(0) }; ARRAYS];
+        let mut limits = [const { Cell::new(0) }; ARRAYS];
+        let mut array = 0;
+        while array < ARRAYS {
+            tops[array] = Cell::new(Self::bottom(array));
+            limits[array] = Cell::new(Self::bottom(array));
+            array += 1;
+        }
+        Arrays {
+            tops,
+            limits,
+            slots: [const { [const { Cell::new(ptr::null_mut()) }; SLOTS] }; ARRAYS],
+        }
+    };
+
+    /// The array of a class.
+    #[inline(always)]
+    fn of(class: usize) -> usize {
+        debug_assert!((FIRST..FIRST + ARRAYS).contains(&class));
+        class.wrapping_sub(FIRST)
+    }
+
+    #[inline(always)]
+    fn top(&self, array: usize) -> &Cell<u32> {
+        // SAFETY: callers ask for classes that the layer covers, so the array is there.
+        unsafe { self.tops.get_unchecked(array) }
+    }
+
+    #[inline(always)]
+    fn limit(&self, array: usize) -> &Cell<u32> {
+        // SAFETY: as above.
+        unsafe { self.limits.get_unchecked(array) }
+    }
+
+    /// # Safety
+    /// `offset` is that of a slot of `slots`.
+    #[inline(always)]
+    unsafe fn slot(&self, offset: u32) -> &Cell<Slot> {
+        let slots: *const u8 = (&raw const self.slots).cast();
+        // SAFETY: inside `slots`, by contract.
+        unsafe { &*slots.add(offset as usize).cast() }
+    }
+
+    /// Takes the block that was put in last; null if there is none.
+    #[inline(always)]
+    pub(super) fn pop(&self, class: usize) -> *mut u8 {
+        let top = self.top(Self::of(class));
+        let below = top.get() - SLOT;
+        // SAFETY: tops lie above slot 0 of their array.
+        let block = unsafe { self.slot(below) }.get();
+        if !block.is_null() {
+            top.set(below);
+        }
+        block
+    }
+
+    /// Puts a block in; false if the array is full.
+    #[inline(always)]
+    pub(super) fn push(&self, class: usize, block: *mut u8) -> bool {
+        let array = Self::of(class);
+        let top = self.top(array);
+        let at = top.get();
+        if at == self.limit(array).get() {
+            return false;
+        }
+        // SAFETY: below the limit, so inside the array.
+        unsafe { self.slot(at) }.set(block);
+        top.set(at + SLOT);
+        true
+    }
+
+    /// Blocks of `class`.
+    pub(super) fn count(&self, class: usize) -> usize {
+        let array = Self::of(class);
+        ((self.top(array).get() - Self::bottom(array)) / SLOT) as usize
+    }
+
+    /// Calls `visit` with every block of `class`.
+    pub(super) fn each_block(&self, class: usize, visit: &mut dyn FnMut(*mut u8)) {
+        for slot in self.blocks(class) {
+            visit(slot.get());
+        }
+    }
+
+    fn blocks(&self, class: usize) -> &[Cell<Slot>] {
+        let slots = self.slots.get(Self::of(class));
+        slots.and_then(|slots| slots.get(1..=self.count(class))).unwrap_or(&[])
+    }
+
+    /// Blocks of `class` that there may be.
+    pub(super) fn capacity(&self, class: usize) -> usize {
+        let array = Self::of(class);
+        ((self.limit(array).get() - Self::bottom(array)) / SLOT) as usize
+    }
+
+    /// Sets that, within what there is room for and not below what is here.
+    pub(super) fn set_capacity(&mut self, class: usize, capacity: usize) {
+        let capacity = capacity.min(SLOTS - 1).max(self.count(class));
+        let array = Self::of(class);
+        self.limit(array).set(Self::bottom(array) + capacity as u32 * SLOT);
+    }
+
+    /// Takes the oldest blocks out until `keep` are left or `out` is full. Gives their number.
+    pub(super) fn drain(&mut self, class: usize, keep: usize, out: &mut [Slot]) -> usize {
+        let count = self.count(class).saturating_sub(keep).min(out.len());
+        let blocks = self.blocks(class);
+        for (to, from) in out.iter_mut().zip(blocks.iter().take(count)) {
+            *to = from.get();
+        }
+        for at in count..blocks.len() {
+            blocks[at - count].set(blocks[at].get());
+        }
+        let array = Self::of(class);
+        self.top(array).set(self.top(array).get() - count as u32 * SLOT);
+        count
+    }
+}
