@@ -18,7 +18,7 @@
 //! telemetry   counters, traces and logs, each behind its gate
 //! os          the contract with the operating system, locks, lines on standard error
 //! segment     address space, SuperSlabs, slabs, the map of addresses, metadata
-//! large       large and huge blocks, BigCache, thermal policy
+//! large       large and huge blocks, BigCache, thermal policy, ELO
 //! frontend    layer 0: the magazines, and the layers before them   <- all that the fast path touches
 //! refill      layer 2: batches between magazines and slabs
 //! thread      heaps, thread-local access, parking lot
@@ -77,9 +77,12 @@ pub use api::rust::Hakmem;
 #[doc(hidden)]
 pub use check::fault;
 pub use check::walker::{Walk, walk};
+pub use large::elo::{Decision, Stage, State as EloState, Step};
 pub use lifecycle::set_config;
 pub use policy::config::{ConfigError, print as print_config};
+pub use policy::file::{SaveError, save_ratings};
 pub use readers::events::{Event, Events};
+pub use readers::learning::{Learning, LifeCycle, Rating, Ratings, learning};
 pub use readers::rows::{
     BadClasses, CacheCounts, ClassGroup, LayerCount, OsCalls, Reading, RemoteQueues, Served,
     SlabFrees,

@@ -9,6 +9,7 @@
 //! Invariant: a cached block is in exactly one slot or shard; a cached run has `bytes == 0` in its
 //! descriptor, a cached mapping is in no table, so a second `free` of either is found out.
 
+use super::elo::Meter;
 use super::run_slots::{self, Budget, RunSlots};
 use super::thermal;
 use crate::base::elapsed;
@@ -60,6 +61,8 @@ pub(crate) struct Slots {
     entries: [Entry; SLOTS],
     used: usize,
     bytes: usize,
+    /// Which operations of this thread are timed.
+    pub(crate) meter: Meter,
     /// Way to the heap's counters.
     pub(crate) tally: Handle,
 }
@@ -122,7 +125,14 @@ fn take_out(entries: &mut [Entry], used: &mut usize, index: usize) -> Option<Ent
 
 impl Slots {
     pub(crate) const fn new() -> Self {
-        Slots { runs: RunSlots::new(), entries: [NONE; SLOTS], used: 0, bytes: 0, tally: COMMON }
+        Slots {
+            runs: RunSlots::new(),
+            entries: [NONE; SLOTS],
+            used: 0,
+            bytes: 0,
+            meter: Meter::new(),
+            tally: COMMON,
+        }
     }
 
     fn remove(&mut self, index: usize) -> Option<Entry> {

@@ -14,6 +14,7 @@
 //! Assumes sizes above the mid tier. Promises: on failure nothing has changed.
 
 pub(crate) mod big_cache;
+pub(crate) mod elo;
 mod run_slots;
 pub(crate) mod thermal;
 
@@ -28,7 +29,7 @@ use crate::telemetry::front::Server;
 use big_cache::Slots;
 use core::ptr::NonNull;
 
-/// Requests above this many bytes get a mapping of their own. Fixed at 2 MiB unless learned.
+/// Requests above this many bytes get a mapping of their own. Fixed at 2 MiB unless learned (`elo`).
 /// Relaxed: a setting; a late look obeys the one before.
 pub(crate) static THRESHOLD: AtomicUsize = AtomicUsize::new(2 << 20);
 
@@ -44,6 +45,13 @@ pub(crate) fn alloc(slots: &mut Slots, size: usize, align: usize) -> Option<Bloc
     if size > isize::MAX as usize - GRANULE || align > isize::MAX as usize / 2 {
         return None;
     }
+    let timed = slots.meter.start();
+    let block = alloc_anywhere(slots, size, align);
+    elo::allocated(timed, size);
+    block
+}
+
+fn alloc_anywhere(slots: &mut Slots, size: usize, align: usize) -> Option<Block> {
     if size <= THRESHOLD.load(Ordering::Relaxed) && align <= SUPERSLAB {
         return alloc_run(slots, size, align);
     }
@@ -119,15 +127,19 @@ pub(crate) unsafe fn free_run(slots: &mut Slots, run: *mut Slab) -> bool {
     if unsafe { (*run).bytes.replace(0) } == 0 {
         return false;
     }
+    let timed = slots.meter.start();
     // SAFETY: the program has given the block back; it was marked as in use.
     unsafe { big_cache::put_run(slots, run) };
+    elo::freed(timed);
     true
 }
 
 /// Frees the block that is a mapping of its own at this address. False: there is none.
 pub(crate) fn free_span(slots: &mut Slots, at: *mut u8) -> bool {
+    let timed = slots.meter.start();
     let Some(span) = spans::remove(at) else { return false };
     big_cache::put_span(slots, span);
+    elo::freed(timed);
     true
 }
 

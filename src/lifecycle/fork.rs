@@ -1,7 +1,7 @@
 //! `fork` in a threaded program: every lock is taken before, released in the parent, reset in the
 //! child.
 //!
-//! **Lock order**, the only one: the worker's round < process start < settings < parking lot < large-block shards < segment <
+//! **Lock order**, the only one: the worker's round < process start < settings < learner < parking lot < large-block shards < segment <
 //! spans < metadata. A lock is taken only while holding locks that stand before it.
 //!
 //! In the child only the forking thread's heap is in use; the heaps of the other threads may have
@@ -11,7 +11,7 @@
 
 use super::start;
 use crate::background;
-use crate::large::big_cache;
+use crate::large::{big_cache, elo};
 use crate::os;
 use crate::policy::config;
 use crate::segment::{arena, meta, spans};
@@ -26,6 +26,7 @@ unsafe extern "C" fn before() {
     background::fork_acquire();
     start::fork_acquire();
     config::fork_acquire();
+    elo::fork_acquire();
     park::fork_acquire();
     big_cache::fork_acquire();
     arena::fork_acquire();
@@ -49,6 +50,7 @@ fn release(child: bool) {
         arena::fork_release(child);
         big_cache::fork_release(child);
         park::fork_release(child);
+        elo::fork_release(child);
         config::fork_release(child);
         start::fork_release(child);
         background::fork_release(child);

@@ -4,7 +4,7 @@ use super::fork;
 use crate::base::sync::{AtomicBool, Ordering};
 use crate::class::FIRST_MID;
 use crate::os::{self, ThreadKey, lock::Lock};
-use crate::policy::config;
+use crate::policy::{config, file};
 use crate::readers::{dump, stats};
 use crate::segment::registry;
 use crate::thread::{heap::Heap, park, tls};
@@ -79,12 +79,13 @@ unsafe extern "C" fn thread_end(_heap: *mut c_void) {
 }
 
 /// The process ends in good order: the caches of this thread go home, so that a double free that
-/// still lies in them is found, and the statistics are printed if they were asked for.
+/// still lies in them is found; what was learned is kept, and the statistics are printed, if that was asked for.
 extern "C" fn process_end() {
     if let Some(heap) = tls::current() {
         // SAFETY: this thread's heap; no other reference is live.
         unsafe { super::on_turn(heap, Heap::drain) };
     }
+    file::save_at_exit();
     stats::dump_at_exit();
 }
 

@@ -5,7 +5,7 @@
 use crate::base::sync::AtomicU32;
 use crate::telemetry::system::Call;
 use crate::telemetry::tally::COMMON;
-use core::ffi::{c_char, c_int, c_void};
+use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr::{self, NonNull};
 
 /// Runs `call` and puts `errno` back, so that a purge inside `free` is invisible to the program.
@@ -207,7 +207,7 @@ pub(crate) fn spawn(
 }
 
 /// Names the calling thread, for those who look at the process.
-pub(crate) fn name_thread(name: &core::ffi::CStr) {
+pub(crate) fn name_thread(name: &CStr) {
     // SAFETY: the name is a C string.
     keeping_errno(|| unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) });
 }
@@ -257,23 +257,79 @@ pub(crate) fn write_fd(fd: c_int, mut bytes: &[u8]) {
     });
 }
 
+/// Reads the start of a file into a buffer. `None`: it can't be opened or read.
+pub(crate) fn read_file(path: &CStr, into: &mut [u8]) -> Option<usize> {
+    keeping_errno(|| {
+        // SAFETY: a C string; the descriptor is ours.
+        let file = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+        if file < 0 {
+            return None;
+        }
+        let mut used = 0;
+        let complete = loop {
+            let rest = into.get_mut(used..).unwrap_or(&mut []);
+            // SAFETY: the buffer is valid for its length.
+            let read = unsafe { libc::read(file, rest.as_mut_ptr().cast(), rest.len()) };
+            match usize::try_from(read) {
+                Ok(0) => break true,
+                Ok(count) => used += count,
+                Err(_) => break false,
+            }
+        };
+        // SAFETY: ours, and used no more.
+        unsafe { libc::close(file) };
+        complete.then_some(used)
+    })
+}
+
+/// Writes a file under a temporary name (in the same folder) and gives it its own when all of it is
+/// there. False: it could not, and what was there before still is.
+pub(crate) fn replace_file(path: &CStr, temporary: &CStr, bytes: &[u8]) -> bool {
+    keeping_errno(|| {
+        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_CLOEXEC;
+        // SAFETY: C strings; the descriptor is ours; the buffer is valid for its length.
+        unsafe {
+            let file = libc::open(temporary.as_ptr(), flags, 0o644);
+            if file < 0 {
+                return false;
+            }
+            // A few hundred bytes: what a file system can't take at once it can't take.
+            let wrote = libc::write(file, bytes.as_ptr().cast(), bytes.len());
+            let whole = usize::try_from(wrote) == Ok(bytes.len());
+            let done = libc::close(file) == 0
+                && whole
+                && libc::rename(temporary.as_ptr(), path.as_ptr()) == 0;
+            if !done {
+                libc::unlink(temporary.as_ptr());
+            }
+            done
+        }
+    })
+}
+
+/// The number of the process.
+pub(crate) fn process_id() -> u32 {
+    // SAFETY: no preconditions.
+    unsafe { libc::getpid() as u32 }
+}
+
+/// Page faults of the process so far.
+pub(crate) fn page_faults() -> u64 {
+    let mut usage = core::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: a valid rusage, which all-zero is too.
+    let usage = keeping_errno(|| unsafe {
+        libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
+        usage.assume_init()
+    });
+    (usage.ru_minflt + usage.ru_majflt) as u64
+}
+
 /// Resident memory of the process in bytes, if the system tells.
 pub(crate) fn resident_bytes() -> Option<usize> {
     // The second of the numbers in this file, in pages.
     let mut text = [0u8; 128];
-    let read = keeping_errno(|| {
-        // SAFETY: a C string; the buffer is valid for its length; the descriptor is ours.
-        unsafe {
-            let file = libc::open(c"/proc/self/statm".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
-            if file < 0 {
-                return -1;
-            }
-            let read = libc::read(file, text.as_mut_ptr().cast(), text.len());
-            libc::close(file);
-            read
-        }
-    });
-    let text = text.get(..usize::try_from(read).ok()?)?;
+    let read = read_file(c"/proc/self/statm", &mut text)?;
+    let text = text.get(..read)?;
     let pages = text.split(|&byte| byte == b' ').nth(1)?;
     let pages = core::str::from_utf8(pages).ok()?.parse::<usize>().ok()?;
     // SAFETY: no preconditions.
@@ -324,7 +380,7 @@ pub(crate) fn variables(prefix: &[u8], mut visit: impl FnMut(&[u8], &[u8])) {
             return;
         }
         // SAFETY: an entry is a valid C string.
-        let text = unsafe { core::ffi::CStr::from_ptr(text) }.to_bytes();
+        let text = unsafe { CStr::from_ptr(text) }.to_bytes();
         if text.starts_with(prefix)
             && let Some(equals) = text.iter().position(|&byte| byte == b'=')
         {

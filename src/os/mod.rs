@@ -19,6 +19,10 @@
 //! | `name_thread(name)` | names the calling thread; may do nothing |
 //! | `barrier()` | a full memory barrier in every running thread; false: the system has none |
 //! | `write_stderr(bytes)` | one write as far as possible; never fails loudly |
+//! | `page_faults()` | page faults of the process so far; 0 where nobody counts |
+//! | `process_id()` | the number of the process |
+//! | `read_file(path, into)` | the start of a file, without allocating; `None`: it can't be read |
+//! | `replace_file(path, temporary, bytes)` | writes a file under another name, then renames it; false: nothing has changed |
 //! | `resident_bytes()` | resident memory of the process, or `None` |
 //! | `address_limit()` | bytes of address space the process may use, or `usize::MAX` |
 //! | `variables(prefix, visit)` | environment variables by prefix, without allocating |

@@ -7,7 +7,7 @@
 use crate::base::sync::{AtomicU32, Ordering};
 use crate::telemetry::system::Call;
 use crate::telemetry::tally::COMMON;
-use core::ffi::c_void;
+use core::ffi::{CStr, c_void};
 use core::ptr::{self, NonNull};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::Write;
@@ -96,7 +96,7 @@ pub(crate) fn spawn(
 }
 
 /// Does nothing.
-pub(crate) fn name_thread(_name: &core::ffi::CStr) {}
+pub(crate) fn name_thread(_name: &CStr) {}
 
 /// There is none.
 pub(crate) fn barrier() -> bool {
@@ -118,6 +118,26 @@ pub(crate) fn write_fd(fd: i32, bytes: &[u8]) {
     } else {
         write_stderr(bytes);
     }
+}
+
+/// No files here.
+pub(crate) fn read_file(_path: &CStr, _into: &mut [u8]) -> Option<usize> {
+    None
+}
+
+/// No files here.
+pub(crate) fn replace_file(_path: &CStr, _temporary: &CStr, _bytes: &[u8]) -> bool {
+    false
+}
+
+/// There is one process.
+pub(crate) fn process_id() -> u32 {
+    1
+}
+
+/// Nobody counts.
+pub(crate) fn page_faults() -> u64 {
+    0
 }
 
 /// Nobody tells.

@@ -3,6 +3,7 @@
 //! The environment is read once, on the first slow path after the C library has set it up. A bad
 //! value gets one line that names it, what is allowed and what is used; the program runs on.
 
+use super::file::{self, Path};
 use super::settings::{
     COUNT, DUMP, Form, PREWARM, PRINT, SETTINGS, STATS_SIGNAL, STATS_SIGNALS, Setting, WORKER,
 };
@@ -10,6 +11,7 @@ use crate::base::sync::{AtomicBool, Ordering};
 use crate::frontend::stack;
 use crate::os::{self, lock::Lock, report};
 use core::fmt::{self, Write};
+use static_assertions::const_assert;
 
 /// Where a setting's value came from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +33,10 @@ impl fmt::Display for Origin {
     }
 }
 
+/// Index of the mode, which is taken before the others.
+const MODE: usize = 0;
+const_assert!(matches!(SETTINGS[MODE].name.as_bytes(), b"MODE"));
+
 const PREFIX: &[u8] = b"HAKMEM_";
 
 #[derive(Clone, Copy)]
@@ -42,6 +48,10 @@ struct Value {
 struct State {
     loaded: bool,
     values: [Value; COUNT],
+    /// What `ELO_FILE` names.
+    elo_file: Path,
+    /// Whether it has been named since it was last read.
+    unread: bool,
 }
 
 static STATE: Lock<State> = Lock::new(State {
@@ -55,6 +65,8 @@ static STATE: Lock<State> = Lock::new(State {
         }
         values
     },
+    elo_file: Path::none(),
+    unread: false,
 });
 
 /// Whether the environment has been read.
@@ -140,7 +152,8 @@ fn load() {
             take(&mut state, name, text);
         }
     });
-    apply(&state);
+    apply(&mut state);
+    say_what_is_missing(&state);
     drop(state);
     LOADED.store(true, Ordering::Release);
     if PRINT.load(Ordering::Relaxed) {
@@ -180,31 +193,74 @@ fn take(state: &mut State, name: &[u8], text: &[u8]) {
         ));
         return;
     }
-    store(state, index, value, Origin::Variable);
+    store(state, index, value, text, Origin::Variable);
 }
 
-/// Stores a value that is allowed; a mode brings its values of the other settings along.
-fn store(state: &mut State, index: usize, value: u64, origin: Origin) {
+/// Stores a value that is allowed; a mode brings its values of the other settings along, as far as
+/// they are compiled in.
+fn store(state: &mut State, index: usize, value: u64, text: &[u8], origin: Origin) {
     if let Some(slot) = state.values.get_mut(index) {
         *slot = Value { value, origin };
     }
-    if SETTINGS.get(index).is_some_and(|setting| setting.name == "MODE") {
+    if SETTINGS.get(index).is_some_and(|setting| matches!(setting.form, Form::Path)) {
+        state.elo_file = Path::of(text);
+        state.unread = true;
+    }
+    if index == MODE {
         for (setting, slot) in SETTINGS.iter().zip(&mut state.values) {
-            if let Some(by_mode) = setting.modes
-                && let Some(&value) = by_mode.get(value as usize)
-            {
-                *slot = Value { value, origin: Origin::Mode };
+            if let Some(wanted) = setting.by_mode(value) {
+                *slot = if setting.compiled_in {
+                    Value { value: wanted, origin: Origin::Mode }
+                } else {
+                    Value { value: setting.default, origin: Origin::Default }
+                };
             }
         }
     }
 }
 
+/// What the mode asks of each setting that is not compiled in.
+fn missing(state: &State) -> impl Iterator<Item = (&'static Setting, u64)> {
+    let mode = state.values.get(MODE).map_or(0, |mode| mode.value);
+    SETTINGS.iter().filter_map(move |setting| {
+        let wanted = setting.by_mode(mode)?;
+        (!setting.compiled_in && wanted != setting.default).then_some((setting, wanted))
+    })
+}
+
+/// One line if a mode that somebody has chosen asks for what is not compiled in.
+fn say_what_is_missing(state: &State) {
+    struct List<'a>(&'a State, bool);
+    impl fmt::Display for List<'_> {
+        fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+            for (number, (setting, wanted)) in missing(self.0).enumerate() {
+                let value = if self.1 { wanted } else { setting.default };
+                let comma = if number == 0 { "" } else { ", " };
+                write!(out, "{comma}{}={}", setting.name, Written(setting.form, value))?;
+            }
+            Ok(())
+        }
+    }
+    let Some(mode) = state.values.get(MODE) else { return };
+    if mode.origin != Origin::Default && missing(state).next().is_some() {
+        report::warn(format_args!(
+            "HAKMEM_MODE={} asks for {}, not compiled in; running with {}",
+            Written(SETTINGS[MODE].form, mode.value),
+            List(state, true),
+            List(state, false)
+        ));
+    }
+}
+
 /// Turns the knobs of all settings that are not at their defaults.
-fn apply(state: &State) {
+fn apply(state: &mut State) {
     for (setting, value) in SETTINGS.iter().zip(&state.values) {
         if value.origin != Origin::Default {
             (setting.apply)(value.value);
         }
+    }
+    if core::mem::take(&mut state.unread) {
+        file::load(&state.elo_file);
     }
 }
 
@@ -230,8 +286,11 @@ pub fn set(name: &str, text: &str) -> Result<(), ConfigError> {
         return Err(ConfigError::NotCompiledIn);
     }
     let mut state = STATE.lock();
-    store(&mut state, index, value, Origin::Call);
-    apply(&state);
+    store(&mut state, index, value, text.as_bytes(), Origin::Call);
+    apply(&mut state);
+    if index == MODE {
+        say_what_is_missing(&state);
+    }
     Ok(())
 }
 
@@ -242,7 +301,11 @@ pub fn set(name: &str, text: &str) -> Result<(), ConfigError> {
 /// Those of `out`.
 pub fn print(out: &mut dyn Write) -> fmt::Result {
     load_environment();
-    let values = STATE.lock().values;
+    let (values, path) = {
+        let state = STATE.lock();
+        (state.values, state.elo_file)
+    };
+    let mode = values.get(MODE).map_or(0, |mode| mode.value);
     writeln!(out, "hakmem {} configuration", env!("CARGO_PKG_VERSION"))?;
     writeln!(
         out,
@@ -254,15 +317,22 @@ pub fn print(out: &mut dyn Write) -> fmt::Result {
             if setting.category == category {
                 let mut shown = report::Small::new();
                 setting.form.show(value.value, &mut shown)?;
-                writeln!(
-                    out,
-                    "  {:<9} HAKMEM_{:<19} {:<12} {:<9} {}",
-                    category,
-                    setting.name,
-                    shown.as_str(),
-                    value.origin,
-                    if setting.compiled_in { "yes" } else { "no" }
-                )?;
+                let name = setting.name;
+                write!(out, "  {category:<9} HAKMEM_{name:<19} ")?;
+                match setting.form {
+                    Form::Path if value.value != 0 => write!(out, "{:<12}", Shown(path.bytes()))?,
+                    _ => write!(out, "{:<12}", shown.as_str())?,
+                }
+                write!(out, " {:<9} ", value.origin)?;
+                match setting.by_mode(mode) {
+                    _ if setting.compiled_in => out.write_str("yes\n")?,
+                    Some(wanted) if wanted != setting.default => {
+                        let (mode, wanted) =
+                            (Written(SETTINGS[MODE].form, mode), Written(setting.form, wanted));
+                        writeln!(out, "no, {mode} asks for {wanted}")?;
+                    }
+                    _ => out.write_str("no\n")?,
+                }
             }
         }
     }
@@ -303,6 +373,12 @@ pub(crate) fn stats_signal() -> Option<&'static str> {
         0 => None,
         signal => STATS_SIGNALS.get(signal).copied(),
     }
+}
+
+/// The file of ratings, if one is named.
+pub(super) fn elo_file() -> Option<Path> {
+    let path = STATE.lock().elo_file;
+    (!path.bytes().is_empty()).then_some(path)
 }
 
 /// Takes the lock before a fork.
@@ -347,7 +423,7 @@ mod tests {
     fn unknown_and_missing_are_told_apart() {
         assert_eq!(set("NO_SUCH", "1"), Err(ConfigError::UnknownName));
         assert_eq!(set("THP", "sometimes"), Err(ConfigError::BadValue));
-        assert_eq!(set("ELO", "learn"), Err(ConfigError::NotCompiledIn));
+        assert_eq!(set("POOL_HOTBOX", "on"), Err(ConfigError::NotCompiledIn));
         assert_eq!(set("HAKMEM_DECAY_MS", "250"), Ok(()));
     }
 

@@ -3,4 +3,5 @@
 
 pub(crate) mod config;
 pub(crate) mod diet;
+pub(crate) mod file;
 mod settings;

@@ -7,7 +7,7 @@ use super::diet;
 use crate::base::sync::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use crate::class;
 use crate::frontend::{magazine, stack};
-use crate::large::{THRESHOLD, big_cache, thermal, thermal::FreePolicy};
+use crate::large::{big_cache, elo, thermal, thermal::FreePolicy};
 use crate::segment::{arena, slab};
 use crate::thread::turn;
 use core::fmt::{self, Write};
@@ -21,7 +21,12 @@ pub(super) enum Form {
     Bytes { least: u64, most: u64 },
     /// A plain number.
     Number { least: u64, most: u64 },
+    /// The path of a file, kept as text beside the value: 1, or 0 for none.
+    Path,
 }
+
+/// Bytes that a path may have.
+pub(super) const LONGEST_PATH: usize = 240;
 
 /// One row of the table of settings.
 pub(super) struct Setting {
@@ -37,6 +42,13 @@ pub(super) struct Setting {
     /// Whether this build contains what the setting asks for.
     pub(super) compiled_in: bool,
     pub(super) apply: fn(u64),
+}
+
+impl Setting {
+    /// What a mode asks of it.
+    pub(super) fn by_mode(&self, mode: u64) -> Option<u64> {
+        self.modes?.get(mode as usize).copied()
+    }
 }
 
 const MODES: &[&str] = &["minimal", "fast", "balanced", "learning", "research"];
@@ -143,7 +155,7 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
         default: 2 << 20,
         modes: None,
         compiled_in: true,
-        apply: |value| THRESHOLD.store(value as usize, Ordering::Relaxed),
+        apply: |value| elo::set_fixed(value as usize),
     },
     Setting {
         name: "BATCH",
@@ -214,9 +226,20 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
         old: None,
         category: "Learning",
         form: Form::Words(&["off", "frozen", "learn"]),
+        default: if elo::ON { 1 } else { 0 },
+        modes: Some([0, 1, 1, 2, 2]),
+        compiled_in: elo::ON,
+        apply: elo::set_state,
+    },
+    Setting {
+        name: "ELO_FILE",
+        old: None,
+        category: "Learning",
+        form: Form::Path,
         default: 0,
         modes: None,
-        compiled_in: false,
+        compiled_in: elo::ON,
+        // The file is read when the setting is stored.
         apply: absent,
     },
     Setting {
@@ -224,10 +247,10 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
         old: None,
         category: "Learning",
         form: Form::Words(&["off", "frozen", "learn", "canary"]),
-        default: 0,
-        modes: None,
-        compiled_in: false,
-        apply: absent,
+        default: if elo::EVOLUTION { 1 } else { 0 },
+        modes: Some([0, 1, 1, 2, 3]),
+        compiled_in: elo::EVOLUTION,
+        apply: elo::set_life,
     },
     Setting {
         name: "POOL_HOTBOX",
@@ -235,7 +258,7 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
         category: "Cache",
         form: Form::Words(SWITCH),
         default: 0,
-        modes: None,
+        modes: Some([0, 1, 0, 0, 1]),
         compiled_in: false,
         apply: absent,
     },
@@ -271,7 +294,7 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
     },
 ];
 /// Number of settings.
-pub(super) const COUNT: usize = 19;
+pub(super) const COUNT: usize = 20;
 impl Form {
     /// The value that a text means; `None` if it is not allowed.
     pub(super) fn parse(self, text: &[u8]) -> Option<u64> {
@@ -297,6 +320,7 @@ impl Form {
                 let value = number(digits)?.checked_mul(1 << shift)?;
                 (least..=most).contains(&value).then_some(value)
             }
+            Form::Path => (text.len() <= LONGEST_PATH).then_some(u64::from(!text.is_empty())),
             Form::Number { least, most } => {
                 number(text).filter(|value| (least..=most).contains(value))
             }
@@ -313,6 +337,7 @@ impl Form {
             Form::Bytes { .. } if value != 0 && value.is_multiple_of(1 << 10) => {
                 write!(out, "{}k", value >> 10)
             }
+            Form::Path => out.write_str(if value == 0 { "none" } else { "a file" }),
             _ => write!(out, "{value}"),
         }
     }
@@ -329,6 +354,7 @@ impl Form {
             Form::Bytes { least, most } => {
                 write!(out, "bytes from {least} to {most}, suffixes k, m, g allowed")
             }
+            Form::Path => write!(out, "a path of at most {LONGEST_PATH} bytes"),
             Form::Number { least, most } => write!(out, "a number from {least} to {most}"),
         }
     }

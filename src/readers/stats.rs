@@ -1,6 +1,7 @@
 //! A snapshot of the heap: what it holds, and what the counters of the gates say.
 
 use super::events;
+use super::learning::{self, Learning};
 use super::rows::{
     BadClasses, CacheCounts, ClassGroup, LayerCount, OsCalls, Reading, RemoteQueues, Served,
     SlabFrees,
@@ -255,18 +256,22 @@ pub(crate) fn dump_at_exit() {
 
 /// Writes statistics and events to a file descriptor without using the heap.
 pub fn dump(fd: i32) {
-    write(&stats(), fd);
+    write(&stats(), &learning::learning(), fd);
 }
 
 /// The same without waiting for a lock, for a signal's handler. False: one is taken, nothing was
 /// written.
 pub(crate) fn try_dump(fd: i32) -> bool {
-    try_stats().map(|stats| write(&stats, fd)).is_some()
+    try_stats()
+        .zip(learning::try_learning())
+        .map(|(stats, learning)| write(&stats, &learning, fd))
+        .is_some()
 }
 
-fn write(stats: &Stats, fd: i32) {
+fn write(stats: &Stats, learning: &Learning, fd: i32) {
     let mut out = report::FdWriter::new(fd);
     // A descriptor that cannot be written has nobody to tell.
     let _ = stats.write_text(&mut out);
+    let _ = learning.write_text(&mut out);
     let _ = events::write_all(&mut out);
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 const PATHS: [&str; 4] = ["hot", "warm", "cold", "edge"];
 
 /// Keys that a row may have besides those that every row has.
-const MORE: [&str; 4] = ["apart", "conflicts", "needs", "note"];
+const MORE: [&str; 5] = ["apart", "conflicts", "needs", "note", "tests"];
 
 /// The key that keeps a gate out of the umbrellas, and says why.
 const APART: &str = "apart";

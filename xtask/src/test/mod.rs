@@ -146,9 +146,18 @@ fn suites(registry: &Registry, thorough: bool) -> Vec<Suite> {
         ),
     ];
     for (name, gate) in &registry.gates {
-        let brief = tests_stand_for_all(gate.kind) && !thorough;
-        let tests: &[&str] = if brief { TELLING } else { &["--lib", "--tests"] };
-        let words = [&["--package", PACKAGE, "--features", name], tests].concat();
+        // What its row lists is what can tell; the suite of all gates runs the rest.
+        let listed = gate.listed("tests");
+        let mut tests: Vec<&str> = match () {
+            () if thorough => vec!["--lib", "--tests"],
+            () if !listed.is_empty() => vec!["--lib"],
+            () if tests_stand_for_all(gate.kind) => TELLING.to_vec(),
+            () => vec!["--lib", "--tests"],
+        };
+        if !thorough {
+            tests.extend(listed.iter().flat_map(|test| ["--test", test.as_str()]));
+        }
+        let words = [&["--package", PACKAGE, "--features", name], tests.as_slice()].concat();
         suites.push(suite(format!("gate {name}"), &words));
     }
     let every: Vec<String> =
@@ -305,9 +314,18 @@ mod tests {
             let suite = |name: &str| suites.iter().find(|suite| suite.name == name);
             for (name, gate) in &registry.gates {
                 let suite = suite(&format!("gate {name}")).unwrap_or_else(|| panic!("{name}"));
-                // What decides something is tested whole, whatever is asked.
-                let whole = suite.arguments.iter().any(|word| word == "--tests");
-                assert_eq!(whole, thorough || !tests_stand_for_all(gate.kind), "{name}");
+                // What decides something is tested whole, unless its row says which tests can tell.
+                let listed = gate.listed("tests");
+                let has = |word: &str| suite.arguments.iter().any(|known| known == word);
+                let brief = tests_stand_for_all(gate.kind) || !listed.is_empty();
+                assert_eq!(has("--tests"), thorough || !brief, "{name}");
+                for test in listed {
+                    let tests = paths::root().join("tests");
+                    let there =
+                        tests.join(format!("{test}.rs")).is_file() || tests.join(&test).is_dir();
+                    assert!(there, "{name}: no test `{test}`");
+                    assert_eq!(has(&test), !thorough, "{name}");
+                }
             }
             assert!(suite("workspace").is_some() && suite("all gates").is_some());
         }

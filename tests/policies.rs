@@ -1,0 +1,379 @@
+//! The policies that learn: ELO (gate `elo`) and its life cycle (gate `evolution`).
+//!
+//! Which threshold wins depends on the machine, so nothing here asks for it; how often is played, what
+//! a loaded state decides and what the life cycle does on sizes that leave nothing to choose do not.
+//! Without the gates the same programs show that nothing of it is there, and that this is said.
+
+mod common;
+
+use common::child::{self, Ended};
+use common::walk;
+use hakmem::{EloState, SaveError, Stage, Step, raw};
+use std::path::{Path, PathBuf};
+
+/// Whether this build has them.
+const ELO: bool = cfg!(feature = "elo");
+const EVOLUTION: bool = cfg!(feature = "evolution");
+const MIB: usize = 1 << 20;
+/// Large operations of one thread that make a round.
+const ROUND: usize = 320;
+
+fn free(at: *mut u8) {
+    // SAFETY: a block of this heap that the test holds.
+    unsafe { raw::free(at) }
+}
+
+/// `operations` large allocations and frees, half of each.
+fn churn(size: usize, operations: usize) {
+    for _ in 0..operations / 2 {
+        let at = raw::malloc(size);
+        assert!(!at.is_null());
+        free(at);
+    }
+}
+
+/// Blocks that are mappings of their own while one of this size is held.
+fn huge_by(size: usize) -> usize {
+    let at = raw::malloc(size);
+    let huge = hakmem::stats().huge_blocks;
+    free(at);
+    huge
+}
+
+/// The heap's only complaint, which holds these words.
+#[track_caller]
+fn complains(ended: &Ended, words: &[&str]) {
+    if child::is_child() {
+        return;
+    }
+    ended.is_good();
+    let lines = ended.lines();
+    assert_eq!(lines.len(), 1, "expected one line: {ended:#?}");
+    for word in words {
+        assert!(lines[0].contains(word), "no {word:?} in {:?}", lines[0]);
+    }
+}
+
+/// A good end: quiet with the gate, one line about the setting without it.
+#[track_caller]
+fn quiet_if(gate: bool, ended: &Ended, setting: &str) {
+    if gate { ended.is_quiet() } else { complains(ended, &[setting, "not compiled in"]) }
+}
+
+/// A file of this test's own, gone when the test ends.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let name = format!("elo-{}-{name}", parent());
+        Scratch(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name))
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("a path in ASCII")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !child::is_child() {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+}
+
+/// The process that the test runs in, child or not.
+fn parent() -> u32 {
+    // SAFETY: no preconditions.
+    if child::is_child() { unsafe { libc::getppid() as u32 } } else { std::process::id() }
+}
+
+/// A file of ratings with this leader.
+fn ratings(leader: usize) -> String {
+    let mut text = format!("hakmem-elo 1\nleader {leader}\n");
+    for threshold in [512 << 10, MIB, 2 * MIB, 4 * MIB, 8 * MIB, 16 * MIB] {
+        text += &format!("{threshold} 24000 3 4 5\n");
+    }
+    let sum = text.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{text}check {sum:016x}\n")
+}
+
+#[test]
+fn candidates_play_only_while_learning() {
+    let test = "candidates_play_only_while_learning";
+    for (state, plays) in [("off", false), ("frozen", false), ("learn", true)] {
+        let variables = [("HAKMEM_ELO", state), ("HAKMEM_EVOLUTION", "off")];
+        let ended = child::run(test, state, &variables, || {
+            // A match is four rounds.
+            churn(3 * MIB, ROUND * 100);
+            let elo = hakmem::learning().elo.value();
+            assert_eq!(elo.is_some(), ELO);
+            let Some(elo) = elo else { return };
+            assert_eq!(elo.rounds, if plays { 100 } else { 0 });
+            let matches: u32 =
+                elo.candidates.iter().map(|row| row.won + row.drawn + row.lost).sum();
+            assert_eq!(matches > 0, plays);
+            assert_eq!(elo.state == EloState::Learn, plays);
+            if !plays {
+                assert_eq!(hakmem::learning().threshold, 2 * MIB);
+            }
+        });
+        quiet_if(ELO || state == "off", &ended, "HAKMEM_ELO");
+    }
+}
+
+#[test]
+fn small_blocks_are_never_timed() {
+    let ended = child::run("small_blocks_are_never_timed", "", &[("HAKMEM_ELO", "learn")], || {
+        for size in [8, 100, 1000, 5000, 100_000] {
+            churn(size, 20_000);
+        }
+        let rounds = hakmem::learning().elo.value().map(|elo| elo.rounds);
+        assert_eq!(rounds, ELO.then_some(0));
+    });
+    quiet_if(ELO, &ended, "HAKMEM_ELO");
+}
+
+#[test]
+fn a_saved_state_is_in_force_frozen() {
+    let test = "a_saved_state_is_in_force_frozen";
+    let file = Scratch::new("shipped");
+    let path = file.path();
+    if !child::is_child() {
+        std::fs::write(path, ratings(8 * MIB)).expect("a file in the target folder");
+    }
+    let ended = child::run(test, "frozen", &[("HAKMEM_ELO_FILE", path)], || {
+        let huge = (huge_by(6 * MIB), huge_by(8 * MIB), huge_by(9 * MIB));
+        assert_eq!(huge, if ELO { (0, 0, 1) } else { (1, 1, 1) });
+        let elo = hakmem::learning().elo.value();
+        assert_eq!(elo.map(|elo| (elo.leader, elo.rounds)), ELO.then_some((8 * MIB, 0)));
+    });
+    quiet_if(ELO, &ended, "HAKMEM_ELO_FILE");
+    if !child::is_child() && ELO {
+        let after = std::fs::read_to_string(path).expect("the file is there");
+        assert_eq!(after, ratings(8 * MIB), "frozen, nothing is written");
+    }
+    let off = [("HAKMEM_ELO", "off"), ("HAKMEM_ELO_FILE", path)];
+    let ended = child::run(test, "off", &off, || assert_eq!(huge_by(6 * MIB), 1));
+    quiet_if(ELO, &ended, "HAKMEM_ELO_FILE");
+    // Switched on and off while the program runs.
+    let ended = child::run(test, "by call", &[], || {
+        assert_eq!(huge_by(6 * MIB), 1);
+        assert_eq!(hakmem::set_config("ELO_FILE", path).is_ok(), ELO);
+        assert_eq!(huge_by(6 * MIB), usize::from(!ELO));
+        assert_eq!(hakmem::set_config("ELO", "off"), Ok(()));
+        assert_eq!(huge_by(6 * MIB), 1);
+        assert_eq!(hakmem::set_config("ELO", "frozen").is_ok(), ELO);
+        assert_eq!(huge_by(6 * MIB), usize::from(!ELO));
+    });
+    ended.is_quiet();
+}
+
+#[test]
+fn what_is_learned_is_saved_and_gone_on_from() {
+    let test = "what_is_learned_is_saved_and_gone_on_from";
+    let file = Scratch::new("learned");
+    let path = file.path();
+    let variables =
+        [("HAKMEM_ELO", "learn"), ("HAKMEM_ELO_FILE", path), ("HAKMEM_EVOLUTION", "off")];
+    if !ELO {
+        child::run(test, "absent", &[], || {
+            assert_eq!(hakmem::save_ratings(), Err(SaveError::NotCompiledIn));
+        })
+        .is_quiet();
+        return;
+    }
+    let matches = || {
+        let elo = hakmem::learning().elo.value().expect("compiled in");
+        elo.candidates.iter().map(|row| row.won + row.drawn + row.lost).sum::<u32>()
+    };
+    child::run(test, "first", &variables, || {
+        churn(3 * MIB, ROUND * 20);
+        assert_eq!(matches(), 8, "four matches, two sides each");
+    })
+    .is_quiet();
+    if !child::is_child() {
+        let text = std::fs::read_to_string(path).expect("written at exit");
+        assert!(text.starts_with("hakmem-elo 1\n"), "{text}");
+        let left = std::fs::read_dir(env!("CARGO_TARGET_TMPDIR")).expect("the folder");
+        let mine = format!("elo-{}-learned.", parent());
+        let names = left.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        assert!(names.filter(|name| name.starts_with(&mine)).count() == 0, "no temporary file");
+    }
+    child::run(test, "second", &variables, || {
+        assert_eq!(matches(), 8, "loaded");
+        churn(3 * MIB, ROUND * 20);
+        let now = matches();
+        assert!(now > 8);
+        assert_eq!(hakmem::save_ratings(), Ok(()));
+        assert_eq!(hakmem::set_config("ELO_FILE", ""), Ok(()));
+        assert_eq!(hakmem::save_ratings(), Err(SaveError::NoFile));
+        assert_eq!(hakmem::set_config("ELO_FILE", path), Ok(()));
+        assert_eq!(matches(), now, "what was saved on request");
+    })
+    .is_quiet();
+}
+
+#[test]
+fn a_file_that_is_no_good_is_refused_with_a_line() {
+    let test = "a_file_that_is_no_good_is_refused_with_a_line";
+    let good = ratings(4 * MIB);
+    let cases: &[(&str, String, &str)] = &[
+        ("empty", String::new(), "is no file of ratings"),
+        ("script", "#!/bin/sh\n".into(), "is no file of ratings"),
+        ("version", good.replace("elo 1", "elo 2"), "has version 2, expected 1"),
+        ("cut", good[..100].into(), "is damaged"),
+        ("changed", good.replace("24000", "24001"), "is damaged"),
+        ("long", good.repeat(40), "is damaged"),
+    ];
+    for (name, text, words) in cases {
+        let file = Scratch::new(name);
+        let path = file.path();
+        if !child::is_child() {
+            std::fs::write(path, text).expect("a file in the target folder");
+        }
+        let learn = [("HAKMEM_ELO", "learn"), ("HAKMEM_ELO_FILE", path)];
+        let ended = child::run(test, name, &learn, || {
+            churn(3 * MIB, ROUND * 12);
+            let rounds = hakmem::learning().elo.value().map(|elo| elo.rounds);
+            assert_eq!(rounds, ELO.then_some(12), "learning goes on all the same");
+        });
+        if ELO {
+            complains(&ended, &["HAKMEM_ELO_FILE=", name, words, "learning starts fresh"]);
+        }
+    }
+    if ELO {
+        let missing = [("HAKMEM_ELO_FILE", "/no/such/folder/file")];
+        let ended = child::run(test, "missing", &missing, || assert_eq!(huge_by(3 * MIB), 1));
+        complains(&ended, &["/no/such/folder/file cannot be read", "is not learned"]);
+        let learn = [("HAKMEM_ELO", "learn"), missing[0]];
+        let ended = child::run(test, "unwritable", &learn, || {
+            churn(3 * MIB, ROUND);
+            assert_eq!(hakmem::save_ratings(), Err(SaveError::NotWritten));
+        });
+        complains(&ended, &["/no/such/folder/file cannot be written", "is lost"]);
+        let long = "x".repeat(241);
+        let ended = child::run(test, "too long", &[("HAKMEM_ELO_FILE", &long)], || {
+            assert_eq!(huge_by(3 * MIB), 1);
+        });
+        complains(&ended, &["is not allowed", "at most 240 bytes", "using none"]);
+    }
+}
+
+#[test]
+fn the_life_cycle_goes_as_far_as_it_is_told() {
+    let test = "the_life_cycle_goes_as_far_as_it_is_told";
+    use Step::{Freeze, Relearn, Shift};
+    let cases: &[(&str, &[Step], Stage)] = &[
+        ("off", &[], Stage::Learn),
+        ("frozen", &[Freeze], Stage::Frozen),
+        // Learning again ends as it did at first.
+        ("learn", &[Freeze, Shift, Relearn, Freeze], Stage::Frozen),
+        // No challenger would treat these sizes otherwise: none is tried.
+        ("canary", &[Freeze, Shift, Freeze], Stage::Frozen),
+    ];
+    for (life, steps, stage) in cases {
+        let variables = [("HAKMEM_ELO", "learn"), ("HAKMEM_EVOLUTION", *life)];
+        let ended = child::run(test, life, &variables, || {
+            // Mappings under every threshold. 50 rounds make the lead steady; 18 show a shift.
+            churn(100 * MIB, ROUND * 70);
+            churn(300 * MIB, ROUND * 100);
+            let cycle = hakmem::learning().evolution.value();
+            assert_eq!(cycle.is_some(), EVOLUTION);
+            let Some(cycle) = cycle else { return };
+            let log: Vec<Step> = cycle.log().map(|decision| decision.step).collect();
+            assert_eq!((log.as_slice(), cycle.stage), (*steps, *stage));
+            assert_eq!(cycle.decisions, steps.len() as u64);
+            let shift = cycle.log().find(|decision| decision.step == Shift);
+            if let Some(shift) = shift {
+                assert_eq!((shift.figure, shift.from), (100, 2 * MIB));
+                assert!((70..95).contains(&shift.round), "{shift:?}");
+            }
+            let mut text = String::new();
+            hakmem::learning().write_text(&mut text).expect("a string takes everything");
+            for step in *steps {
+                assert!(text.contains(step.name()), "{text}");
+            }
+            let mut json = String::new();
+            hakmem::learning().write_json(&mut json).expect("a string takes everything");
+            assert_eq!(json.matches("\"step\":").count(), steps.len(), "{json}");
+        });
+        if EVOLUTION {
+            ended.is_quiet();
+        } else if !child::is_child() {
+            ended.is_good();
+            let asked = usize::from(!ELO) + usize::from(*life != "off");
+            assert_eq!(ended.lines().len(), asked, "{ended:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_learned_state_is_watched_where_that_is_asked_for() {
+    let test = "a_learned_state_is_watched_where_that_is_asked_for";
+    let variables = [("HAKMEM_ELO", "frozen"), ("HAKMEM_EVOLUTION", "canary")];
+    let ended = child::run(test, "", &variables, || {
+        churn(100 * MIB, ROUND * 30);
+        churn(300 * MIB, ROUND * 30);
+        let cycle = hakmem::learning().evolution.value();
+        let log = cycle.map(|cycle| cycle.log().map(|entry| entry.step).collect::<Vec<_>>());
+        assert_eq!(log, EVOLUTION.then(|| vec![Step::Freeze, Step::Shift, Step::Freeze]));
+    });
+    if EVOLUTION {
+        ended.is_quiet();
+    } else {
+        ended.is_good();
+    }
+}
+
+#[test]
+fn threads_and_forks_meet_the_learner() {
+    let variables = [("HAKMEM_ELO", "learn"), ("HAKMEM_EVOLUTION", "canary")];
+    let ended = child::run("threads_and_forks_meet_the_learner", "", &variables, || {
+        std::thread::scope(|scope| {
+            for thread in 0..4usize {
+                scope.spawn(move || {
+                    for round in 0..40 {
+                        churn((1 + (thread + round) % 12) * MIB, 500);
+                    }
+                });
+            }
+            for _ in 0..10 {
+                // SAFETY: the child uses the heap, and nothing of the test harness.
+                let pid = unsafe { libc::fork() };
+                if pid == 0 {
+                    churn(3 * MIB, 2000);
+                    // SAFETY: ends the child without the harness's exit handlers.
+                    unsafe { libc::_exit(0) };
+                }
+                let mut status = 0;
+                // SAFETY: waits for our child.
+                assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
+                assert_eq!(status, 0);
+            }
+        });
+        raw::collect();
+        assert_eq!(walk().user(), 0);
+    });
+    ended.is_good();
+}
+
+#[test]
+fn readers_say_what_is_not_compiled_in() {
+    child::run("readers_say_what_is_not_compiled_in", "", &[], || {
+        let learning = hakmem::learning();
+        assert_eq!(learning.threshold, 2 * MIB);
+        assert_eq!(learning.elo.value().is_some(), ELO);
+        assert_eq!(learning.evolution.value().is_some(), EVOLUTION);
+        let (mut text, mut json) = (String::new(), String::new());
+        learning.write_text(&mut text).expect("a string takes everything");
+        learning.write_json(&mut json).expect("a string takes everything");
+        assert_eq!(text.contains("not compiled in (feature elo)"), !ELO, "{text}");
+        assert_eq!(text.contains("not compiled in (feature evolution)"), !EVOLUTION, "{text}");
+        assert_eq!(json.contains("\"elo\":null"), !ELO, "{json}");
+        assert_eq!(json.contains("\"evolution\":null"), !EVOLUTION, "{json}");
+    })
+    .is_quiet();
+}
