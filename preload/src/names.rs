@@ -24,6 +24,7 @@ macro_rules! export {
         ///
         /// # Safety
         /// As for the function it stands for.
+        // SAFETY: the function is what the standard says of the name, and the one of that name here.
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name($($argument: $of),*) $(-> $result)? {
             // SAFETY: the contract is the caller's promise.

@@ -152,6 +152,7 @@ macro_rules! new {
         ///
         /// # Safety
         /// Called by C++ with the arguments this variant takes.
+        // SAFETY: the function is what the C++ standard says of the symbol.
         #[unsafe(export_name = $symbol)]
         pub unsafe extern "C" fn $name(
             $size: usize,
@@ -218,9 +219,12 @@ macro_rules! delete {
         ///
         /// # Safety
         /// The block is null or came from an `operator new`, and is not used afterwards.
+        // SAFETY: the function is what the C++ standard says of the symbol.
         #[unsafe(export_name = $symbol)]
         pub unsafe extern "C" fn $name(block: *mut c_void $(, $argument: $of)*) {
             $(
+                /// # Safety
+                /// As for the operator.
                 #[cold]
                 #[inline(never)]
                 unsafe extern "C" fn $slow(block: *mut c_void, align: usize) {

@@ -113,6 +113,7 @@ fn look() {
 
 /// Looks at load time, when no other thread can hold the loader's lock and wait for this one.
 #[used]
+// SAFETY: the section holds pointers to functions of this type, which the loader calls once.
 #[unsafe(link_section = ".init_array")]
 static AT_LOAD: extern "C" fn() = {
     extern "C" fn at_load() {

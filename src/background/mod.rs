@@ -93,6 +93,10 @@ pub(crate) fn rouse() {
     }
 }
 
+/// The worker.
+///
+/// # Safety
+/// `round` is a `Round`, as `start` passes it.
 unsafe extern "C" fn main(round: *mut c_void) -> *mut c_void {
     // SAFETY: `start` passed a `Round`.
     let round: Round = unsafe { core::mem::transmute(round) };

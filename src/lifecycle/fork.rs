@@ -22,6 +22,10 @@ pub(super) fn register() {
     os::on_fork(before, parent, child);
 }
 
+/// Takes every lock, in the order in which they nest.
+///
+/// # Safety
+/// The C library calls it before a fork; `parent` or `child` follows in the same thread.
 unsafe extern "C" fn before() {
     background::fork_acquire();
     start::fork_acquire();
@@ -34,10 +38,18 @@ unsafe extern "C" fn before() {
     meta::fork_acquire();
 }
 
+/// Releases every lock.
+///
+/// # Safety
+/// The C library calls it after `before`, in the thread that forked.
 unsafe extern "C" fn parent() {
     release(false);
 }
 
+/// Releases every lock in the child.
+///
+/// # Safety
+/// As for `parent`; the thread is the only one.
 unsafe extern "C" fn child() {
     release(true);
 }

@@ -34,6 +34,7 @@ fn fork_safely() {
 /// of others half-way. (Where the loader knows no such table, the first call does it.)
 #[cfg(all(target_os = "linux", not(miri)))]
 #[used]
+// SAFETY: the section holds pointers to functions of this type, which the loader calls once.
 #[unsafe(link_section = ".init_array")]
 static BEFORE_MAIN: extern "C" fn() = {
     extern "C" fn before_main() {
@@ -70,6 +71,9 @@ pub(super) fn thread() -> Option<*mut Heap> {
 }
 
 /// The thread ends: parks its heap as it is. Destructors that run later find the `GONE` sentinel.
+///
+/// # Safety
+/// The C library calls it, in the thread that ends.
 unsafe extern "C" fn thread_end(_heap: *mut c_void) {
     if let Some(heap) = tls::current() {
         tls::set_heap((&raw const tls::GONE).cast_mut());

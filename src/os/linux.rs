@@ -355,6 +355,7 @@ pub(crate) fn address_limit() -> usize {
     }
 }
 
+// SAFETY: POSIX declares it so.
 unsafe extern "C" {
     static environ: *const *const c_char;
 }

@@ -15,6 +15,7 @@ mod matrix;
 mod real;
 mod sanitize;
 mod shared;
+mod surface;
 mod test;
 mod verify;
 
@@ -40,6 +41,8 @@ enum Command {
     Asm(Box<asm::Args>),
     /// Place every atomic operation: telemetry behind a gate, or correctness with its reason
     Audit(audit::Args),
+    /// List every unsafe place with its argument in docs/unsafe.md, or check that it is current
+    Unsafe(surface::Args),
     /// Which gates and pairs build, pass the tests, and what each costs in bytes and instructions
     Matrix(Box<matrix::Args>),
     /// Write features.md, the table of all gates, or check that it is current
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(*args),
         Command::Asm(args) => asm::run(*args),
         Command::Audit(args) => audit::run(args),
+        Command::Unsafe(args) => surface::run(args),
         Command::Matrix(args) => matrix::run(*args),
         Command::Features(args) => features::run(*args),
         Command::Verify(args) => verify::run(args),

@@ -19,6 +19,7 @@ mod cxx_runtime;
 
 use cxx_runtime::{current_handler, prepare_catch, throw_function, try_again};
 
+// SAFETY: defined in the assembly below with these signatures.
 unsafe extern "C" {
     /// Goes on with a throwing `new` that found no memory. `align` 0 means the natural one.
     ///

@@ -12,6 +12,7 @@ fn events(which: c_int) -> Option<Events> {
 }
 
 /// `hak_events_print`
+// SAFETY: the prefix `hak_` is this library's own.
 #[unsafe(no_mangle)]
 pub extern "C" fn hak_events_print(which: c_int, descriptor: c_int) -> c_int {
     let Some(events) = events(which) else { return libc::EINVAL };
@@ -25,6 +26,7 @@ pub extern "C" fn hak_events_print(which: c_int, descriptor: c_int) -> c_int {
 ///
 /// # Safety
 /// `buffer` can be written for `size` bytes; null if that is 0.
+// SAFETY: the prefix `hak_` is this library's own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hak_events_json(which: c_int, buffer: *mut c_char, size: usize) -> usize {
     let Some(events) = events(which) else { return 0 };

@@ -14,6 +14,7 @@ use crate::errno;
 use crate::output::{Buffer, Descriptor};
 
 /// `hak_version`
+// SAFETY: the prefix `hak_` is this library's own.
 #[unsafe(no_mangle)]
 pub extern "C" fn hak_version() -> *const c_char {
     const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
@@ -55,6 +56,7 @@ pub fn print_stats(descriptor: c_int) -> c_int {
 }
 
 /// `hak_stats_print`
+// SAFETY: the prefix `hak_` is this library's own.
 #[unsafe(no_mangle)]
 pub extern "C" fn hak_stats_print(descriptor: c_int) -> c_int {
     print_stats(descriptor)
@@ -64,6 +66,7 @@ pub extern "C" fn hak_stats_print(descriptor: c_int) -> c_int {
 ///
 /// # Safety
 /// `buffer` can be written for `size` bytes; null if that is 0.
+// SAFETY: the prefix `hak_` is this library's own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hak_stats_json(buffer: *mut c_char, size: usize) -> usize {
     // SAFETY: the caller's promise.
@@ -71,6 +74,7 @@ pub unsafe extern "C" fn hak_stats_json(buffer: *mut c_char, size: usize) -> usi
 }
 
 /// `hak_print_config`
+// SAFETY: the prefix `hak_` is this library's own.
 #[unsafe(no_mangle)]
 pub extern "C" fn hak_print_config(descriptor: c_int) -> c_int {
     printed(descriptor, |output| hakmem::print_config(output))
@@ -80,6 +84,7 @@ pub extern "C" fn hak_print_config(descriptor: c_int) -> c_int {
 ///
 /// # Safety
 /// Both arguments are null or C strings.
+// SAFETY: the prefix `hak_` is this library's own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hak_config_set(name: *const c_char, value: *const c_char) -> c_int {
     if name.is_null() || value.is_null() {
@@ -98,6 +103,7 @@ pub unsafe extern "C" fn hak_config_set(name: *const c_char, value: *const c_cha
 }
 
 /// `hak_owns`
+// SAFETY: the prefix `hak_` is this library's own.
 #[unsafe(no_mangle)]
 pub extern "C" fn hak_owns(pointer: *const c_void) -> c_int {
     c_int::from(raw::owns(pointer.cast()))
@@ -107,6 +113,7 @@ pub extern "C" fn hak_owns(pointer: *const c_void) -> c_int {
 ///
 /// # Safety
 /// If `block` lies in this heap, it is that of a live block.
+// SAFETY: the prefix `hak_` is this library's own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hak_usable_size(block: *const c_void) -> usize {
     if !raw::owns(block.cast()) {
@@ -117,12 +124,14 @@ pub unsafe extern "C" fn hak_usable_size(block: *const c_void) -> usize {
 }
 
 /// `hak_trim`
+// SAFETY: the prefix `hak_` is this library's own.
 #[unsafe(no_mangle)]
 pub extern "C" fn hak_trim(keep: usize) -> c_int {
     c_int::from(errno::kept(|| raw::trim(keep)))
 }
 
 /// `hak_collect`
+// SAFETY: the prefix `hak_` is this library's own.
 #[unsafe(no_mangle)]
 pub extern "C" fn hak_collect() -> usize {
     errno::kept(raw::collect)

@@ -115,6 +115,7 @@ impl Stats {
 ///
 /// # Safety
 /// `out` is null or can be read and written for as many bytes as its first field says.
+// SAFETY: the prefix `hak_` is this library's own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hak_stats(out: *mut Stats) -> c_int {
     if out.is_null() {
@@ -139,6 +140,7 @@ pub unsafe extern "C" fn hak_stats(out: *mut Stats) -> c_int {
 ///
 /// # Safety
 /// `name` is null or a C string; `value` is null or can be written.
+// SAFETY: the prefix `hak_` is this library's own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hak_stats_get(name: *const c_char, value: *mut u64) -> c_int {
     if name.is_null() || value.is_null() {

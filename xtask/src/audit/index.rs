@@ -7,7 +7,7 @@ use super::declare::{NameReader, Reader};
 use super::gates;
 use super::infer::Scope;
 use super::macros;
-use super::tree::{File, only_in_tests};
+use super::tree::{self, File};
 use super::types::{Names, Ty};
 use std::collections::{HashMap, HashSet};
 use syn::visit::Visit;
@@ -112,10 +112,9 @@ impl Index {
             NameReader { names: &mut index.names, uses: &mut uses }.visit_file(&file.ast);
             index.uses.push(uses);
         }
-        let outside = tests_in_files(files);
+        index.test_files = tree::test_files(files);
         for (at, file) in files.iter().enumerate() {
-            if outside.iter().any(|module| file.module.starts_with(module)) {
-                index.test_files.insert(at);
+            if index.test_files.contains(&at) {
                 continue;
             }
             let mut reader = Reader {
@@ -269,22 +268,4 @@ impl Index {
             })
             .collect()
     }
-}
-
-/// Modules in files of their own that only tests have.
-fn tests_in_files(files: &[File]) -> Vec<Vec<String>> {
-    let mut found = Vec::new();
-    for file in files {
-        for item in &file.ast.items {
-            if let syn::Item::Mod(item) = item
-                && item.content.is_none()
-                && only_in_tests(&item.attrs)
-            {
-                let mut module = file.module.clone();
-                module.push(item.ident.to_string());
-                found.push(module);
-            }
-        }
-    }
-    found
 }

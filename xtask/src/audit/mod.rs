@@ -20,7 +20,7 @@ mod planted;
 mod reason;
 mod report;
 mod site;
-mod tree;
+pub mod tree;
 mod types;
 mod walk;
 

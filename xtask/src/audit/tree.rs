@@ -6,6 +6,7 @@
 use super::macros;
 use anyhow::{Context, Result, anyhow};
 use proc_macro2::{TokenStream, TokenTree};
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use syn::spanned::Spanned;
@@ -178,6 +179,25 @@ pub fn read(root: &Path, folder: &str, prefix: &[&str]) -> Result<Vec<File>> {
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
+}
+
+/// The files, by position, of modules that only a test build has.
+pub fn test_files(files: &[File]) -> HashSet<usize> {
+    let mut outside = Vec::new();
+    for file in files {
+        for item in &file.ast.items {
+            if let syn::Item::Mod(item) = item
+                && item.content.is_none()
+                && only_in_tests(&item.attrs)
+            {
+                let mut module = file.module.clone();
+                module.push(item.ident.to_string());
+                outside.push(module);
+            }
+        }
+    }
+    let inside = |file: &File| outside.iter().any(|module| file.module.starts_with(module));
+    files.iter().enumerate().filter(|(_, file)| inside(file)).map(|(at, _)| at).collect()
 }
 
 /// True for an item that only a test build has.
