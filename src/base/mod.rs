@@ -62,6 +62,7 @@ impl<T> Guarded<T> {
     #[inline(always)]
     #[allow(clippy::mut_from_ref)]
     pub(crate) unsafe fn get_mut(&self) -> &mut T {
+        sync::written(self);
         // SAFETY: exclusive by the caller's contract.
         unsafe { &mut *self.0.get() }
     }

@@ -36,7 +36,7 @@ const NONE: Entry = Entry { span: Span { at: ptr::null_mut(), bytes: 0 }, stamp:
 const SLOTS: usize = 8;
 /// Shards by size, and one for what is huge.
 const SHARDS: usize = 5;
-const SHARD_ENTRIES: usize = 64;
+const SHARD_ENTRIES: usize = if cfg!(hakmem_model) { 2 } else { 64 };
 /// From above this many bytes on a block is huge.
 const HUGE: usize = 32 << 20;
 /// What all huge blocks together may hold, in multiples of the budget of the others.
@@ -347,3 +347,6 @@ pub(crate) unsafe fn fork_release(child: bool) {
         unsafe { if child { shard.reset() } else { shard.release() } }
     }
 }
+
+#[cfg(all(test, hakmem_model))]
+mod model;

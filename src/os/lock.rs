@@ -5,10 +5,11 @@
 //! all.
 
 use crate::base::Guarded;
-use crate::base::sync::{AtomicU32, Ordering};
+use crate::base::sync::{AtomicU32, Ordering, spin_loop};
 use core::ops::{Deref, DerefMut};
 
-const SPINS: u32 = 100;
+/// Looks before a thread goes to sleep; one under a model checker, which tries every order.
+const SPINS: u32 = if cfg!(hakmem_model) { 1 } else { 100 };
 
 /// A value behind a lock. Const-constructible, never poisoned, no destructor.
 pub(crate) struct Lock<T> {
@@ -41,7 +42,7 @@ impl<T> Lock<T> {
             if self.state.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok() {
                 return Some(LockGuard { lock: self });
             }
-            core::hint::spin_loop();
+            spin_loop();
         }
         None
     }
@@ -64,7 +65,7 @@ impl<T> Lock<T> {
             {
                 return;
             }
-            core::hint::spin_loop();
+            spin_loop();
         }
         // Acquire: as in `acquire`. 2, because we can't know whether others sleep.
         while self.state.swap(2, Ordering::Acquire) != 0 {
@@ -117,6 +118,9 @@ impl<T> Drop for LockGuard<'_, T> {
         unsafe { self.lock.release() };
     }
 }
+
+#[cfg(all(test, hakmem_model))]
+mod model;
 
 #[cfg(test)]
 mod tests {

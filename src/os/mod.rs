@@ -36,12 +36,16 @@
 pub(crate) mod lock;
 pub(crate) mod report;
 
-#[cfg(all(target_os = "linux", not(miri)))]
+#[cfg(all(target_os = "linux", not(miri), not(all(test, hakmem_model))))]
 #[path = "linux.rs"]
 mod imp;
-#[cfg(any(not(target_os = "linux"), miri))]
+#[cfg(all(any(not(target_os = "linux"), miri), not(all(test, hakmem_model))))]
 #[path = "portable.rs"]
 mod imp;
+#[cfg(all(test, hakmem_model))]
+mod model;
+#[cfg(all(test, hakmem_model))]
+use model as imp;
 
 pub(crate) use imp::*;
 

@@ -20,7 +20,7 @@ pub(crate) fn no_memory() -> *mut u8 {
 
 /// Zeroed memory of `size` bytes at a multiple of `align`.
 pub(crate) fn map(size: usize, align: usize) -> Option<NonNull<u8>> {
-    let layout = Layout::from_size_align(size, align.max(super::PAGE)).ok()?;
+    let layout = Layout::from_size_align(size, align.max(crate::os::PAGE)).ok()?;
     // SAFETY: the size is not zero.
     let at = NonNull::new(unsafe { System.alloc_zeroed(layout) });
     COMMON.called(Call::Map, size, at.is_some());

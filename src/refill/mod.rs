@@ -350,6 +350,9 @@ fn put_word(slab: &Slab, class: usize, word: usize, bits: u64) {
     }
 }
 
+#[cfg(all(test, hakmem_model))]
+mod model;
+
 #[cfg(test)]
 #[allow(clippy::undocumented_unsafe_blocks)] // The tests own all they touch.
 mod tests {

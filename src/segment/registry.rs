@@ -135,3 +135,6 @@ pub(crate) fn keep_tables_small() {
         crate::os::advise_huge(at.cast_mut().wrapping_add(skip), length, false);
     }
 }
+
+#[cfg(all(test, hakmem_model))]
+mod model;

@@ -12,7 +12,13 @@ use crate::base::sync::{AtomicU64, AtomicUsize, Ordering};
 use crate::class::FIRST_MID;
 
 /// Events that a ring remembers.
-pub(crate) const EVENTS: usize = if cfg!(miri) { 16 } else { 256 };
+pub(crate) const EVENTS: usize = if cfg!(hakmem_model) {
+    2
+} else if cfg!(miri) {
+    16
+} else {
+    256
+};
 const ON: usize = TinyDebugRing::ON as usize;
 
 /// What happened.
@@ -143,6 +149,9 @@ impl Handle {
         }
     }
 }
+
+#[cfg(all(test, hakmem_model))]
+mod model;
 
 #[cfg(test)]
 mod tests {

@@ -30,6 +30,12 @@ pub(crate) fn adopt_or_create() -> Option<*mut Heap> {
         return Some(heap);
     }
     let heap = Heap::create()?;
+    publish(heap);
+    Some(heap)
+}
+
+/// Puts a new heap into the list of all.
+fn publish(heap: *mut Heap) {
     let mut first = ALL.load(Ordering::Relaxed);
     loop {
         // SAFETY: the heap is ours until it is published.
@@ -41,7 +47,6 @@ pub(crate) fn adopt_or_create() -> Option<*mut Heap> {
         }
     }
     HEAPS.fetch_add(1, Ordering::Relaxed);
-    Some(heap)
 }
 
 /// Takes the most recently parked heap that `wanted(parked_at, waiting)` accepts; `waiting`: other
@@ -116,3 +121,6 @@ pub(crate) unsafe fn fork_release(child: bool) {
     // SAFETY: by the caller's contract.
     unsafe { if child { LOT.reset() } else { LOT.release() } }
 }
+
+#[cfg(all(test, hakmem_model))]
+mod model;

@@ -123,6 +123,9 @@ impl Drop for Inside {
     }
 }
 
+#[cfg(all(test, hakmem_model))]
+mod model;
+
 #[cfg(test)]
 mod tests {
     use super::*;

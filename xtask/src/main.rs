@@ -12,6 +12,7 @@ mod bench;
 mod ci;
 mod features;
 mod matrix;
+mod model;
 mod real;
 mod sanitize;
 mod shared;
@@ -55,6 +56,8 @@ enum Command {
     Real(Box<real::Args>),
     /// Run the allocator's tests under a sanitizer or Miri (nightly)
     Sanitize(Box<sanitize::Args>),
+    /// Try every interleaving of the concurrent parts under a model checker
+    Model(model::Args),
     /// Run all that CI runs
     Ci(Box<ci::Args>),
 }
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(*args),
         Command::Real(args) => real::run(*args),
         Command::Sanitize(args) => sanitize::run(*args),
+        Command::Model(args) => model::run(args),
         Command::Ci(args) => ci::run(*args),
     };
     match outcome {

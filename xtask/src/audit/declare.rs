@@ -58,7 +58,9 @@ impl NameReader<'_> {
 
 impl<'ast> Visit<'ast> for NameReader<'_> {
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
-        self.import(&item.tree, &[]);
+        if !only_in_tests(&item.attrs) {
+            self.import(&item.tree, &[]);
+        }
     }
 
     fn visit_item_type(&mut self, item: &'ast syn::ItemType) {

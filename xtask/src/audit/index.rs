@@ -105,14 +105,15 @@ pub struct Index {
 impl Index {
     /// Reads every file.
     pub fn build(files: &[File]) -> Index {
-        let mut index = Index::default();
+        let mut index = Index { test_files: tree::test_files(files), ..Index::default() };
         // Names first: what is an atomic depends on aliases anywhere.
-        for file in files {
+        for (at, file) in files.iter().enumerate() {
             let mut uses = HashMap::new();
-            NameReader { names: &mut index.names, uses: &mut uses }.visit_file(&file.ast);
+            if !index.test_files.contains(&at) {
+                NameReader { names: &mut index.names, uses: &mut uses }.visit_file(&file.ast);
+            }
             index.uses.push(uses);
         }
-        index.test_files = tree::test_files(files);
         for (at, file) in files.iter().enumerate() {
             if index.test_files.contains(&at) {
                 continue;

@@ -48,7 +48,7 @@ impl Kind {
     /// What an argument for it looks like.
     fn wanted(self) -> &'static str {
         match self {
-            Kind::Function => "a section `# Safety` in its documentation",
+            Kind::Function | Kind::Trait => "a section `# Safety` in its documentation",
             _ => "a comment `// SAFETY: ...` above it",
         }
     }
@@ -107,6 +107,9 @@ fn argument(file: &File, around: &Around, spot: Spot, kind: Kind) -> Option<Stri
             return Some(format!("the contract of `{item}`"));
         }
         return section(&file.comment_at(line));
+    }
+    if kind == Kind::Trait {
+        return section(&file.comment_at(line)).or_else(|| safety(&file.comment_at(line)));
     }
     let statement = around.statement_at(spot);
     let comments = match statement {
@@ -355,8 +358,9 @@ mod tests {
         let text = "\
 // SAFETY: a pointer of ours.
 unsafe impl<T> Send for Own<T> {}
-// SAFETY: whoever implements it
-// keeps the list.
+/// A layer.
+/// # Safety
+/// Keep the list.
 unsafe trait Layer {}
 /// Does it.
 ///
@@ -381,12 +385,12 @@ fn exported(callback: unsafe extern \"C\" fn()) {}
 ";
         let expected = [
             (2, Kind::Impl, "impl<T> Send for Own<T>", "a pointer of ours."),
-            (5, Kind::Trait, "Layer", "whoever implements it keeps the list."),
-            (11, Kind::Function, "act", "`at` is alive, and ours."),
-            (14, Kind::Block, "act", "alive."),
-            (16, Kind::Block, "act", "as above."),
-            (20, Kind::Extern, "extern", "declared as in the manual."),
-            (24, Kind::Attribute, "exported", "the name is ours alone."),
+            (6, Kind::Trait, "Layer", "Keep the list."),
+            (12, Kind::Function, "act", "`at` is alive, and ours."),
+            (15, Kind::Block, "act", "alive."),
+            (17, Kind::Block, "act", "as above."),
+            (21, Kind::Extern, "extern", "declared as in the manual."),
+            (25, Kind::Attribute, "exported", "the name is ours alone."),
         ];
         let expected: Vec<_> = expected
             .map(|(line, kind, within, why)| (line, kind, within.to_owned(), some(why)))

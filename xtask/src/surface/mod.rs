@@ -25,8 +25,8 @@ const PAGE: &str = "docs/unsafe.md";
   cargo xtask unsafe --check      change nothing; fail if the list is out of date
   cargo xtask unsafe --json       every place with its line and its argument, for programs
 
-An argument is a comment `// SAFETY: ...` above the block, impl, trait, extern block or attribute, or
-a section `# Safety` in the documentation of an unsafe function. Exit code 1 means that one is
+An argument is a comment `// SAFETY: ...` above the block, impl, extern block or attribute, or a section
+`# Safety` in the documentation of an unsafe function or trait. Exit code 1 means that one is
 missing, or that the list is out of date.")]
 pub struct Args {
     /// Write nothing; exit with 1 where docs/unsafe.md is out of date
