@@ -4,12 +4,12 @@
 //! Both are exact for one thread. A run that its limit cuts off gives lower bounds and says so.
 
 use super::probe::Probed;
-use crate::shared::{command, paths};
+use crate::shared::{callgrind, command, paths};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// What counts instructions on this machine.
@@ -79,7 +79,7 @@ pub fn count(
     scratch: &Path,
 ) -> Result<Counts> {
     match counter {
-        Counter::Callgrind => callgrind(subject, arguments, limit, scratch),
+        Counter::Callgrind => by_callgrind(subject, arguments, limit, scratch),
         Counter::Breakpoints => {
             let probed = super::probe::run(subject.program, arguments, &subject.places, limit)?;
             let Probed { executed, partial, printed } = probed;
@@ -88,7 +88,7 @@ pub fn count(
     }
 }
 
-fn callgrind(
+fn by_callgrind(
     subject: &Subject<'_>,
     arguments: &[String],
     limit: Duration,
@@ -98,10 +98,8 @@ fn callgrind(
     let file: PathBuf = scratch.join("callgrind.out");
     // Valgrind appends to no file that exists.
     let _ = std::fs::remove_file(&file);
-    let mut run = Command::new("valgrind");
-    run.args(["--tool=callgrind", "--dump-instr=yes", "--dump-line=no", "--demangle=no"]);
-    run.args(["--compress-strings=no", "--compress-pos=no", "--collect-jumps=no"]);
-    run.arg(format!("--callgrind-out-file={}", file.display())).arg(program).args(arguments);
+    let mut run = callgrind::command(&file);
+    run.arg(program).args(arguments);
     run.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child =
         run.spawn().with_context(|| format!("cannot start `{}`", command::show(&run)))?;
@@ -131,53 +129,13 @@ fn callgrind(
     Ok(counts)
 }
 
-/// Reads a callgrind profile. Addresses are those of the loaded program; the distance to the file's
-/// is the one at which most functions begin where the file has them.
+/// The counts in a callgrind profile.
 fn parse(text: &str, program: &str, subject: &Subject<'_>) -> Result<Counts> {
-    let mut total = 0;
-    let mut loaded: HashMap<u64, u64> = HashMap::new();
-    let mut first: HashMap<&str, u64> = HashMap::new();
-    let (mut ours, mut function, mut inclusive) = (false, "", false);
-    for line in text.lines() {
-        if let Some(object) = line.strip_prefix("ob=") {
-            ours = object == program;
-        } else if let Some(name) = line.strip_prefix("fn=") {
-            function = name;
-        } else if line.starts_with("calls=") {
-            inclusive = true;
-        } else if let Some((address, cost)) =
-            line.strip_prefix("0x").and_then(|rest| rest.split_once(' '))
-        {
-            // The line after `calls=` repeats the cost of the callee.
-            if std::mem::take(&mut inclusive) {
-                continue;
-            }
-            let address = u64::from_str_radix(address, 16)?;
-            let cost: u64 = cost.trim().parse()?;
-            total += cost;
-            if ours {
-                *loaded.entry(address).or_default() += cost;
-                let least = first.entry(function).or_insert(address);
-                *least = address.min(*least);
-            }
-        }
-    }
-    let mut votes: HashMap<u64, usize> = HashMap::new();
-    for (name, address) in &first {
-        // Callgrind tells recursion levels apart with a suffix.
-        if let Some(start) = subject.functions.get(name.split('\'').next().unwrap_or(name)) {
-            *votes.entry(address.wrapping_sub(*start)).or_default() += 1;
-        }
-    }
-    let Some((bias, _)) = votes.into_iter().max_by_key(|(_, votes)| *votes) else {
+    let Some(mut profile) = callgrind::parse(text, program, subject.functions)? else {
         bail!("callgrind's profile names no function of {program}");
     };
-    let executed = loaded
-        .into_iter()
-        .map(|(address, cost)| (address.wrapping_sub(bias), cost))
-        .filter(|(address, _)| subject.places.contains(address))
-        .collect();
-    Ok(Counts { executed, total: Some(total), ..Counts::default() })
+    profile.executed.retain(|address, _| subject.places.contains(address));
+    Ok(Counts { executed: profile.executed, total: Some(profile.total), ..Counts::default() })
 }
 
 #[cfg(test)]

@@ -91,9 +91,7 @@ fn per_operation(
     allocator: &Allocator,
     cache: bool,
 ) -> Result<(f64, Option<f64>)> {
-    // Rounded so that the warm-up, a tenth, doubles exactly too.
-    let ops = (task.ops / PART).div_ceil(1000).max(1) * 1000;
-    let ops = if task.ops < 10_000 { (task.ops / 4).div_ceil(10).max(1) * 10 } else { ops };
+    let ops = part(task);
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let file = folder.path().join("counts");
     let one = totals(runner, task, ops, allocator, cache, &file)?;
@@ -101,6 +99,14 @@ fn per_operation(
     let slope = |one: u64, two: u64| (two as f64 - one as f64) / (ops + ops / 10) as f64;
     let misses = one.misses.zip(two.misses).map(|(one, two)| slope(one, two).max(0.0));
     Ok((slope(one.instructions, two.instructions), misses))
+}
+
+/// One part of a task's operations, rounded so that the warm-up, a tenth, doubles exactly too.
+pub fn part(task: &Task) -> u64 {
+    match task.ops {
+        ops @ ..10_000 => (ops / 4).div_ceil(10).max(1) * 10,
+        ops => (ops / PART).div_ceil(1000).max(1) * 1000,
+    }
 }
 
 fn totals(

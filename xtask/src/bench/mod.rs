@@ -11,6 +11,7 @@ pub mod counts;
 mod html;
 mod limits;
 mod linked;
+mod locked;
 pub mod peers;
 mod plot;
 pub mod process;
@@ -51,6 +52,7 @@ Examples:
   cargo xtask bench --programs                   python, lua, perl, jq, node, gcc
   cargo xtask bench --linked                     as Rust's global allocator, with Rust programs
   cargo xtask bench --cache --scenario random-mixed-400
+  cargo xtask bench --locked --scenario remote --scenario larson
   cargo xtask bench --scale --svg docs/results   cost against live blocks, threads and sizes
   cargo xtask bench --html target/bench.html     with figures, in one file to share
   cargo xtask bench --limits                     the instruction limits of benches/instructions.rs
@@ -92,11 +94,14 @@ pub struct Args {
     /// Count misses of a simulated first-level data cache too, and the instructions
     #[arg(long)]
     cache: bool,
+    /// Count the locked instructions of each allocator too: what processors would queue for
+    #[arg(long)]
+    locked: bool,
     /// Compare the heaps as Rust programs have them, compiled in, on Rust programs too
     #[arg(long, conflicts_with_all = ["programs", "program", "start_up", "all", "scale"])]
     linked: bool,
     /// Measure the cost of an operation as live blocks, threads and sizes grow, and look for cliffs
-    #[arg(long, conflicts_with_all = ["scenario", "threads", "programs", "program", "start_up", "all", "instructions", "cache"])]
+    #[arg(long, conflicts_with_all = ["scenario", "threads", "programs", "program", "start_up", "all", "instructions", "cache", "locked"])]
     scale: bool,
     /// Turn on features of the library, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
@@ -177,6 +182,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
     results.circumstances.load = (before, load());
     if (args.instructions || args.cache) && !STOP.load(Ordering::Relaxed) {
         counts::count(&runner, &mut results, args.cache);
+    }
+    if args.locked && !STOP.load(Ordering::Relaxed) {
+        locked::count(&runner, &mut results);
     }
     if STOP.load(Ordering::Relaxed) {
         term::note("stopped early; these are the repetitions that were complete");

@@ -24,6 +24,8 @@ pub enum Metric {
     Instructions,
     /// Misses of the first-level data cache an operation, simulated.
     Misses,
+    /// Locked instructions of the allocator a thousand operations.
+    Locked,
     /// Page faults a thousand operations.
     Faults,
     /// Resident memory after the work.
@@ -33,11 +35,12 @@ pub enum Metric {
 }
 
 /// Every metric, in the order of the tables.
-pub const METRICS: [Metric; 7] = [
+pub const METRICS: [Metric; 8] = [
     Metric::Time,
     Metric::Processor,
     Metric::Instructions,
     Metric::Misses,
+    Metric::Locked,
     Metric::Faults,
     Metric::Final,
     Metric::Peak,
@@ -46,12 +49,12 @@ pub const METRICS: [Metric; 7] = [
 impl Metric {
     /// Whether ratios to the best say something: not where the best is often zero.
     pub fn comparable(self) -> bool {
-        self != Metric::Faults
+        !matches!(self, Metric::Faults | Metric::Locked)
     }
 
     /// Whether it is counted once instead of sampled in every repetition.
     pub fn counted(self) -> bool {
-        matches!(self, Metric::Instructions | Metric::Misses)
+        matches!(self, Metric::Instructions | Metric::Misses | Metric::Locked)
     }
 
     /// A short name.
@@ -61,6 +64,7 @@ impl Metric {
             Metric::Processor => "processor time",
             Metric::Instructions => "instructions",
             Metric::Misses => "L1 data misses",
+            Metric::Locked => "locked instructions",
             Metric::Faults => "page faults",
             Metric::Final => "final memory",
             Metric::Peak => "peak memory",
@@ -84,6 +88,7 @@ impl Metric {
             Metric::Peak => format!("{whose}peak resident memory, MiB"),
             Metric::Instructions => format!("{whose}instructions per operation"),
             Metric::Misses => format!("{whose}L1 data misses per operation, simulated"),
+            Metric::Locked => format!("{whose}locked instructions per 1,000 operations"),
             Metric::Faults => format!("{whose}page faults per 1,000 operations"),
         };
         if whose.is_empty() { text[..1].to_uppercase() + &text[1..] } else { text }
@@ -99,6 +104,8 @@ pub struct Cell {
     pub instructions: Option<f64>,
     /// Misses of the simulated first-level data cache of one operation.
     pub misses: Option<f64>,
+    /// Locked instructions of the allocator in 1,000 operations, counted by valgrind.
+    pub locked: Option<f64>,
     /// Why there is no figure.
     pub failure: Option<String>,
 }
@@ -176,7 +183,9 @@ impl Row {
             Metric::Final => sample.rss_kib as f64 / 1024.0,
             Metric::Peak => sample.peak_kib as f64 / 1024.0,
             Metric::Faults => per_op(sample.faults, 1e-3),
-            Metric::Instructions | Metric::Misses => unreachable!("counts are not sampled"),
+            Metric::Instructions | Metric::Misses | Metric::Locked => {
+                unreachable!("counts are not sampled")
+            }
         }
     }
 
@@ -200,7 +209,7 @@ impl Row {
                     && self.task.group != Group::Memory
                     && seen.fold(0.0, f64::max) >= 1.0
             }
-            Metric::Instructions | Metric::Misses => {
+            Metric::Instructions | Metric::Misses | Metric::Locked => {
                 (0..self.cells.len()).any(|at| self.median(metric, at).is_some())
             }
         }
@@ -220,6 +229,7 @@ impl Row {
         match metric {
             Metric::Instructions => self.cells[allocator].instructions,
             Metric::Misses => self.cells[allocator].misses,
+            Metric::Locked => self.cells[allocator].locked,
             _ => median(self.values(metric, allocator)),
         }
     }

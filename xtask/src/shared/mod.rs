@@ -1,5 +1,6 @@
 //! What the commands share: where things are, running programs, the terminal, the registry.
 
+pub mod callgrind;
 pub mod command;
 pub mod conflicts;
 pub mod document;
