@@ -254,7 +254,9 @@ fn show(args: &Args, outcome: &Outcome) -> Result<()> {
 /// Says what to do about a full disk, where that is what some program or call complained of.
 fn full_disk(error: anyhow::Error) -> anyhow::Error {
     let told = format!("{error:#}");
-    let full = told.contains("No space left on device") || told.contains("Disk quota exceeded");
+    // A linker writes through a mapping: on a full disk it dies of a bus error.
+    let signs = ["No space left on device", "Disk quota exceeded", "[Bus error]"];
+    let full = signs.iter().any(|sign| told.contains(sign));
     // A file that was asked for is named by its own message, and need not lie on that disk.
     if !full || told.contains("cannot write ") {
         return error;
@@ -306,6 +308,11 @@ mod tests {
             told.contains("CARGO_TARGET_DIR") && told.contains("cannot write a file"),
             "{told}"
         );
+        let linker =
+            anyhow::anyhow!("collect2: fatal error: ld terminated with signal 7 [Bus error]");
+        assert!(format!("{:#}", full_disk(linker)).contains("is full"));
+        let named = anyhow::anyhow!("cannot write a.html: No space left on device");
+        assert!(!format!("{:#}", full_disk(named)).contains("CARGO_TARGET_DIR"));
         let other = format!("{:#}", full_disk(anyhow::anyhow!("no such gate")));
         assert_eq!(other, "no such gate");
     }
