@@ -18,6 +18,7 @@ mod sanitize;
 mod shared;
 mod surface;
 mod test;
+mod trust;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -54,6 +55,8 @@ enum Command {
     Test(Box<test::Args>),
     /// Run real programs on the heap and compare their output with the system's heap
     Real(Box<real::Args>),
+    /// Run long self-tests of other programs on the heap: CPython's, stress-ng, redis, rustc, memcheck
+    Trust(Box<trust::Args>),
     /// Run the allocator's tests under a sanitizer or Miri (nightly)
     Sanitize(Box<sanitize::Args>),
     /// Try every interleaving of the concurrent parts under a model checker
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::run(args),
         Command::Test(args) => test::run(*args),
         Command::Real(args) => real::run(*args),
+        Command::Trust(args) => trust::run(*args),
         Command::Sanitize(args) => sanitize::run(*args),
         Command::Model(args) => model::run(args),
         Command::Ci(args) => ci::run(*args),

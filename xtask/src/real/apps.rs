@@ -12,6 +12,9 @@ use std::time::Duration;
 /// The package that holds the programs.
 pub const PACKAGE: &str = "hakmem-apps";
 
+/// Longest time one program may take. They take seconds.
+const LIMIT: Duration = Duration::from_secs(240);
+
 /// Both builds of the programs.
 pub struct Apps {
     system: PathBuf,
@@ -126,7 +129,7 @@ fn run(program: &Path, name: &str, variables: &[(String, String)]) -> Result<Ran
         .envs(variables.iter().cloned())
         .stdout(File::create(&stdout)?)
         .stderr(File::create(&stderr)?);
-    let ended = Group::start(command)?.wait(super::run::LIMIT)?;
+    let ended = Group::start(command)?.wait(LIMIT)?;
     Ok(Ran {
         ok: ended.success(),
         stdout: fs::read(stdout)?,

@@ -5,9 +5,9 @@
 //! the command that installs it.
 
 mod apps;
-mod evidence;
-mod program;
-mod run;
+pub mod evidence;
+pub mod program;
+pub mod run;
 
 use crate::shared::{command, paths, term};
 use crate::test::tally::Tally;
@@ -15,9 +15,9 @@ use anyhow::{Context, Result, bail};
 use apps::Apps;
 use comfy_table::{Table, presets};
 use evidence::LIBRARY;
-use program::Program;
+use program::{Program, REAL};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -134,7 +134,7 @@ pub fn run_all(args: &Args) -> Result<Vec<Outcome>> {
     let wanted = |name: &str| {
         args.filter.is_empty() || args.filter.iter().any(|word| name.contains(word.as_str()))
     };
-    let mut programs = Program::all()?;
+    let mut programs = Program::all(REAL)?;
     programs.retain(|program| wanted(&program.name));
     let apps_wanted = args.library.is_none()
         && (args.filter.is_empty() || args.filter.iter().any(|word| word.starts_with("rust")));
@@ -144,7 +144,7 @@ pub fn run_all(args: &Args) -> Result<Vec<Outcome>> {
     let scratch = paths::target().join("xtask/real");
     let mut outcomes = Vec::new();
     if !programs.is_empty() {
-        let library = library(args)?;
+        let library = library(args.library.as_deref(), &args.features)?;
         for program in &programs {
             let missing = program.missing_packages();
             let outcome = if missing.is_empty() {
@@ -174,7 +174,7 @@ pub fn run_all(args: &Args) -> Result<Vec<Outcome>> {
 
 fn rust_programs(
     args: &Args,
-    scratch: &std::path::Path,
+    scratch: &Path,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<Vec<Outcome>> {
     let spinner = term::spinner("Building", format!("{} for both heaps", apps::PACKAGE));
@@ -224,9 +224,9 @@ fn variable(text: &str) -> Result<(String, String), String> {
 
 fn one(
     program: &Program,
-    library: &std::path::Path,
+    library: &Path,
     variables: &[(String, String)],
-    scratch: &std::path::Path,
+    scratch: &Path,
 ) -> Outcome {
     match run::compare(program, library, variables, scratch) {
         Ok(compared) => Outcome {
@@ -250,16 +250,16 @@ fn seconds(time: Duration) -> f64 {
 }
 
 /// The library to run under: the one given, or a release build of this checkout.
-fn library(args: &Args) -> Result<PathBuf> {
-    let path = match &args.library {
-        Some(path) => path.clone(),
+pub fn library(given: Option<&Path>, features: &[String]) -> Result<PathBuf> {
+    let path = match given {
+        Some(path) => path.to_owned(),
         None => {
             let spinner = term::spinner("Building", "the preload library");
             let mut cargo = command::cargo();
             cargo.args(["build", "--release", "--package", "hakmem-preload"]);
-            if !args.features.is_empty() {
+            if !features.is_empty() {
                 let gates: Vec<String> =
-                    args.features.iter().map(|gate| format!("hakmem/{gate}")).collect();
+                    features.iter().map(|gate| format!("hakmem/{gate}")).collect();
                 cargo.args(["--features", &gates.join(",")]);
             }
             let built = command::output(&mut cargo);
@@ -339,7 +339,7 @@ fn print_table(outcomes: &[Outcome]) {
 }
 
 fn list(args: &Args) -> Result<ExitCode> {
-    let programs = Program::all()?;
+    let programs = Program::all(REAL)?;
     if args.json {
         let all: Vec<_> = programs
             .iter()

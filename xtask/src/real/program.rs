@@ -9,15 +9,24 @@
 //! # One or more lines on what the script does.
 //! # needs: gcc=gcc as=binutils
 //! # seen: cc1
+//! # limit: 900
 //! ```
 //!
 //! A need is `command=package`, the package Debian's; `lua5.4|lua=lua5.4` accepts either command.
 //! Every needed command, and every program named as `seen` (one that a command starts, or that the
-//! script builds), must turn up on the heap.
+//! script builds), must turn up on the heap. A limit is in seconds; most scripts need none of their own.
 
 use crate::shared::paths;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The programs of `cargo xtask real`.
+pub const REAL: &str = "tests/real";
+
+/// Longest time one script may take that names no other. They take seconds; a heap that hangs must
+/// not hang CI.
+const LIMIT: Duration = Duration::from_secs(240);
 
 /// A command that a program's script calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +38,8 @@ pub struct Need {
 }
 
 impl Need {
-    fn parse(word: &str) -> Result<Need> {
+    /// Reads `command=package`.
+    pub fn parse(word: &str) -> Result<Need> {
         match word.split_once('=') {
             Some((commands, package)) if !commands.is_empty() && !package.is_empty() => Ok(Need {
                 commands: commands.split('|').map(str::to_owned).collect(),
@@ -58,12 +68,14 @@ pub struct Program {
     pub seen: Vec<String>,
     /// The folder.
     pub folder: PathBuf,
+    /// Longest time that a run may take.
+    pub limit: Duration,
 }
 
 impl Program {
-    /// All programs, in alphabetical order.
-    pub fn all() -> Result<Vec<Program>> {
-        let folder = paths::root().join("tests/real");
+    /// All programs of a folder of the checkout, in alphabetical order.
+    pub fn all(folder: &str) -> Result<Vec<Program>> {
+        let folder = paths::root().join(folder);
         let entries = std::fs::read_dir(&folder)
             .with_context(|| format!("cannot list {}", folder.display()))?;
         let mut programs = Vec::new();
@@ -89,21 +101,23 @@ impl Program {
 
     /// The Debian packages of the needs that are not met.
     pub fn missing_packages(&self) -> Vec<&str> {
-        let mut packages: Vec<&str> = self
-            .needs
-            .iter()
-            .filter(|need| !need.met())
-            .map(|need| need.package.as_str())
-            .collect();
-        packages.dedup();
-        packages
+        missing_packages(&self.needs)
     }
+}
+
+/// The Debian packages of those needs that are not met.
+pub fn missing_packages(needs: &[Need]) -> Vec<&str> {
+    let mut packages: Vec<&str> =
+        needs.iter().filter(|need| !need.met()).map(|need| need.package.as_str()).collect();
+    packages.dedup();
+    packages
 }
 
 /// The comment at the head of a script: what it does, and what it needs; name and folder are left
 /// empty.
 fn parse_head(text: &str) -> Result<Program> {
     let (mut about, mut needs, mut seen) = (Vec::new(), Vec::new(), Vec::new());
+    let mut limit = LIMIT;
     for line in text.lines().skip(1) {
         let Some(comment) = line.strip_prefix('#') else {
             break;
@@ -114,6 +128,10 @@ fn parse_head(text: &str) -> Result<Program> {
                     needs.push(Need::parse(word)?);
                 }
             }
+            Some(("limit", seconds)) => {
+                let seconds = seconds.trim().parse().context("a limit is a number of seconds")?;
+                limit = Duration::from_secs(seconds);
+            }
             Some(("seen", words)) => seen.extend(words.split_whitespace().map(str::to_owned)),
             _ => about.push(comment.trim()),
         }
@@ -121,7 +139,8 @@ fn parse_head(text: &str) -> Result<Program> {
     if about.is_empty() || needs.is_empty() {
         bail!("expected a comment on what it does and a `# needs: command=package` line");
     }
-    Ok(Program { name: String::new(), about: about.join(" "), needs, seen, folder: PathBuf::new() })
+    let (name, folder) = (String::new(), PathBuf::new());
+    Ok(Program { name, about: about.join(" "), needs, seen, folder, limit })
 }
 
 #[cfg(test)]
@@ -130,21 +149,22 @@ mod tests {
 
     #[test]
     fn the_head_of_a_script_is_read() {
-        let text = "#!/bin/bash\n# Does a thing,\n# twice.\n# needs: lua5.4|lua=lua5.4 sh=dash\n# seen: cc1\nset -e\n# needs: no=no\n";
+        let text = "#!/bin/bash\n# Does a thing,\n# twice.\n# needs: lua5.4|lua=lua5.4 sh=dash\n# seen: cc1\n# limit: 900\nset -e\n# needs: no=no\n";
         let head = parse_head(text).unwrap();
         assert_eq!(head.about, "Does a thing, twice.");
         assert_eq!(head.needs.len(), 2);
         assert_eq!(head.needs[0].commands, ["lua5.4", "lua"]);
         assert!(head.needs[1].met(), "sh is everywhere");
         assert_eq!(head.seen, ["cc1"]);
+        assert_eq!(head.limit, Duration::from_secs(900));
         assert!(parse_head("#!/bin/bash\nset -e\n").is_err());
         assert!(parse_head("#!/bin/bash\n# About.\n# needs: python3\n").is_err());
     }
 
     #[test]
     fn every_folder_of_the_checkout_is_a_program() {
-        let programs = Program::all().unwrap();
-        let folders = std::fs::read_dir(paths::root().join("tests/real"))
+        let programs = Program::all(REAL).unwrap();
+        let folders = std::fs::read_dir(paths::root().join(REAL))
             .unwrap()
             .filter(|entry| entry.as_ref().unwrap().path().is_dir())
             .count();

@@ -17,9 +17,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// Longest time one script may take. They take seconds; a heap that hangs must not hang CI.
-pub const LIMIT: Duration = Duration::from_secs(240);
-
 /// What a program under the preload came to.
 #[derive(Debug)]
 pub struct Compared {
@@ -185,13 +182,16 @@ impl Place {
             .env("LC_ALL", "C.UTF-8")
             .env("TZ", "UTC")
             .env("ROOT", paths::root())
+            .env("CARGO", paths::cargo())
+            .env("CARGO_HOME", beside_home("CARGO_HOME", ".cargo"))
+            .env("RUSTUP_HOME", beside_home("RUSTUP_HOME", ".rustup"))
             .env("REAL_DIR", &program.folder)
             .env("INPUT", &self.input)
             .env("OUT", &self.out)
             .envs(more.iter().copied())
             .stdout(File::create(&stdout)?)
             .stderr(File::create(&stderr)?);
-        let ended = Group::start(command)?.wait(LIMIT)?;
+        let ended = Group::start(command)?.wait(program.limit)?;
         Ok(Ran { ended, stdout: fs::read(stdout)?, stderr: fs::read(stderr)? })
     }
 
@@ -214,8 +214,14 @@ impl Place {
     }
 }
 
+/// Where the toolchain keeps its things, although the scripts get a home of their own.
+fn beside_home(variable: &str, folder: &str) -> PathBuf {
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(folder);
+    std::env::var_os(variable).map_or_else(home, PathBuf::from)
+}
+
 /// The system's own programs first: version managers put scripts of the same names on `PATH`.
-fn search_path() -> String {
+pub fn search_path() -> String {
     let inherited = std::env::var("PATH").unwrap_or_default();
     format!("/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin:{inherited}")
 }
