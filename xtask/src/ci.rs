@@ -2,7 +2,8 @@
 //!
 //! The jobs are the scripts of `ci/`, found by looking there: `ci/20-clippy.sh` is the job
 //! `clippy`, and the first comment of the script says what it does. A script ends with 0 (good), 77
-//! (skipped: it has said what is missing), or anything else (failed).
+//! (skipped: it has said what is missing), or anything else (failed). Those of `ci/long/` run where
+//! they are asked for: by name, or all with `--long`.
 
 use crate::real;
 use crate::sanitize::SKIPPED;
@@ -15,18 +16,25 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-/// Longest time one job may take.
+/// Longest time one job may take, and one of those that are known to take long.
 const LIMIT: Duration = Duration::from_secs(40 * 60);
+const LONG_LIMIT: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// Arguments of `cargo xtask ci`.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask ci                    every job
   cargo xtask ci format clippy      these two
+  cargo xtask ci --long             every job, and those that take hours
+  cargo xtask ci trust              one of these
   cargo xtask ci --list             the jobs and what they do")]
 pub struct Args {
     /// Run only these jobs, in the order of the list
     jobs: Vec<String>,
+
+    /// Run the jobs of ci/long, too
+    #[arg(long)]
+    long: bool,
 
     /// List the jobs and run nothing
     #[arg(long)]
@@ -42,6 +50,8 @@ struct Job {
     name: String,
     about: String,
     script: PathBuf,
+    /// Of `ci/long/`: only where asked for.
+    long: bool,
 }
 
 /// What a job came to.
@@ -57,15 +67,20 @@ struct Outcome {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<ExitCode> {
-    let mut jobs = Job::all()?;
+    let mut jobs = Job::all("ci", false)?;
+    jobs.extend(Job::all("ci/long", true)?);
     let names: Vec<String> = jobs.iter().map(|job| job.name.clone()).collect();
     if let Some(unknown) = args.jobs.iter().find(|job| !names.contains(job)) {
         bail!("no job `{unknown}`; the jobs are: {}", names.join(", "));
     }
-    jobs.retain(|job| args.jobs.is_empty() || args.jobs.contains(&job.name));
+    jobs.retain(|job| match args.jobs.is_empty() {
+        true => args.list || args.long || !job.long,
+        false => args.jobs.contains(&job.name),
+    });
     if args.list {
         for job in &jobs {
-            println!("{:20} {}", job.name, job.about);
+            let long = if job.long { "(long) " } else { "" };
+            println!("{:20} {long}{}", job.name, job.about);
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -89,9 +104,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
 }
 
 impl Job {
-    /// Every job, in the order of the scripts' numbers.
-    fn all() -> Result<Vec<Job>> {
-        let folder = paths::root().join("ci");
+    /// Every job of a folder, in the order of the scripts' numbers.
+    fn all(folder: &str, long: bool) -> Result<Vec<Job>> {
+        let folder = paths::root().join(folder);
         let mut scripts = Vec::new();
         for entry in std::fs::read_dir(&folder)
             .with_context(|| format!("cannot list {}", folder.display()))?
@@ -102,10 +117,10 @@ impl Job {
             }
         }
         scripts.sort();
-        scripts.into_iter().map(Job::read).collect()
+        scripts.into_iter().map(|script| Job::read(script, long)).collect()
     }
 
-    fn read(script: PathBuf) -> Result<Job> {
+    fn read(script: PathBuf, long: bool) -> Result<Job> {
         let stem = script.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let Some((_, name)) = stem.split_once('-') else {
             bail!("{}: a job's script is called NUMBER-NAME.sh", script.display());
@@ -121,7 +136,7 @@ impl Job {
         if about.is_empty() {
             bail!("{}: expected a comment on what the job does", script.display());
         }
-        Ok(Job { name: name.to_owned(), about, script })
+        Ok(Job { name: name.to_owned(), about, script, long })
     }
 
     fn run(&self, position: &str, quiet: bool) -> Result<Outcome> {
@@ -129,7 +144,7 @@ impl Job {
         let mut bash = Command::new("bash");
         bash.arg(&self.script).current_dir(paths::root());
         let (mut cargo, mut closing, mut skipped) = (Tally::default(), None, Vec::new());
-        let ended = process::stream(bash, LIMIT, |line| {
+        let ended = process::stream(bash, if self.long { LONG_LIMIT } else { LIMIT }, |line| {
             if let Some(counts) = Tally::from_cargo(line) {
                 cargo += counts;
             }
@@ -205,7 +220,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("10-try.sh");
         std::fs::write(&path, format!("#!/usr/bin/env bash\n# Tries.\n{script}\n")).unwrap();
-        (folder, Job::read(path).unwrap())
+        (folder, Job::read(path, false).unwrap())
     }
 
     #[test]
@@ -231,8 +246,10 @@ mod tests {
 
     #[test]
     fn every_script_of_the_checkout_is_a_job() {
-        let jobs = Job::all().unwrap();
-        assert!(jobs.iter().any(|job| job.name == "tests"));
+        let mut jobs = Job::all("ci", false).unwrap();
+        jobs.extend(Job::all("ci/long", true).unwrap());
+        assert!(jobs.iter().any(|job| job.name == "tests" && !job.long));
+        assert!(jobs.iter().any(|job| job.name == "trust" && job.long));
         let names: std::collections::BTreeSet<_> = jobs.iter().map(|job| &job.name).collect();
         assert_eq!(names.len(), jobs.len(), "two jobs of one name");
     }
