@@ -5,7 +5,8 @@
 //! ends in a jump. Assumes nothing about the thread: it may be unborn, ending, or inside another
 //! call of the C library that came from here.
 
-use crate::class::{CLASSES, MID_MAX};
+use crate::class::{CLASSES, Class, MID_MAX};
+use crate::harden;
 use crate::large;
 use crate::lifecycle;
 use crate::os;
@@ -34,7 +35,10 @@ pub(crate) fn refill(class: usize) -> *mut u8 {
     });
     lifecycle::nudge();
     match block {
-        Some(block) if !block.is_null() => block,
+        Some(block) if !block.is_null() => {
+            harden::hand_out(block, class);
+            block
+        }
         _ => os::no_memory(),
     }
 }
@@ -58,6 +62,7 @@ pub(crate) fn refill_zeroed(class: usize, size: usize) -> *mut u8 {
     if let Some(fresh) = fresh
         && !fresh.is_null()
     {
+        harden::hand_out(fresh, class);
         return fresh;
     }
     let block = refill(class);
@@ -226,7 +231,7 @@ pub(crate) fn kind_of(block: *const u8, what: &str) -> Kind {
 /// Bytes that the user may use of a block.
 pub(crate) fn usable_size(block: *const u8) -> usize {
     match kind_of(block, "usable_size") {
-        Kind::Slab(class) => CLASSES.get(class).map_or(0, |info| info.size as usize),
+        Kind::Slab(class) => CLASSES.get(class).map_or(0, Class::usable),
         // SAFETY: in use, so alive.
         Kind::Run(run) => unsafe { (*run).bytes.get() },
         Kind::Span(bytes) => bytes,

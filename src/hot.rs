@@ -17,6 +17,7 @@ use crate::class::{self, MID_MAX, TINY_MAX};
 use crate::cold;
 use crate::frontend::magazine::UnifiedCache;
 use crate::frontend::stack::FrontEnd;
+use crate::harden::{self, Quarantine};
 use crate::segment::registry;
 use crate::telemetry::classes;
 use crate::telemetry::tally::Handle;
@@ -39,6 +40,12 @@ impl Here {
     fn layers(self) -> &'static FrontEnd {
         // SAFETY: as above.
         unsafe { &(*self.0).layers }
+    }
+
+    #[inline(always)]
+    fn quarantine(self) -> &'static Quarantine {
+        // SAFETY: as above.
+        unsafe { &(*self.0).quarantine }
     }
 
     /// # Safety
@@ -100,6 +107,7 @@ fn pop(heap: Here, class: usize) -> *mut u8 {
     // SAFETY: the magazine had a block.
     let tally = unsafe { heap.tally() };
     tally.hit(class, block);
+    harden::hand_out(block, class);
     block
 }
 
@@ -110,6 +118,7 @@ fn pop_front(heap: Here, class: usize) -> *mut u8 {
         // SAFETY: a layer had a block.
         let tally = unsafe { heap.tally() };
         tally.layer_hit(rank, class, block);
+        harden::hand_out(block, class);
     })
 }
 
@@ -129,6 +138,7 @@ pub(crate) fn class_at_hand(class: usize) -> *mut u8 {
         // SAFETY: the magazine had a block.
         let tally = unsafe { heap.tally() };
         tally.hit(class, block);
+        harden::hand_out(block, class);
     }
     block
 }
@@ -186,6 +196,14 @@ fn push(heap: Here, class: usize, block: *mut u8) {
     if !classes::in_range(class) {
         return cold::free_bad_class(block);
     }
+    // SAFETY: the program has given the block back.
+    let next = unsafe { harden::checked_free(heap.quarantine(), block, class) };
+    if harden::ON && next.is_null() && class != 0 {
+        // It fills an empty slot of the quarantine, which no sentinel has.
+        // SAFETY: not a sentinel, therefore.
+        return unsafe { heap.tally() }.freed(class, block);
+    }
+    let block = next;
     if heap.layers().push(class, block, heap.cache()) {
         // SAFETY: a layer had room.
         let tally = unsafe { heap.tally() };

@@ -18,6 +18,7 @@
 //! telemetry   counters, traces and logs, each behind its gate
 //! os          the contract with the operating system, locks, lines on standard error
 //! segment     address space, SuperSlabs, slabs, the map of addresses, metadata
+//! harden      canaries, quarantine, checks on every free, behind the gate `hardened`
 //! large       large and huge blocks, BigCache, thermal policy, ELO
 //! frontend    layer 0: the magazines, and the layers before them   <- all that the fast path touches
 //! refill      layer 2: batches between magazines and slabs
@@ -50,6 +51,8 @@ mod telemetry;
 mod os;
 
 mod segment;
+
+mod harden;
 
 mod large;
 

@@ -4,7 +4,7 @@
 //! and changes nothing else. Blocks may be freed by any thread, at any time until the process ends.
 //! None of these functions panics or unwinds.
 
-use crate::class::{self, CLASSES, MID_MAX, TINY_MAX};
+use crate::class::{self, CLASSES, Class, MID_MAX, TINY_MAX};
 use crate::segment::registry;
 use crate::{cold, hot, lifecycle, os, thread::tls};
 
@@ -119,7 +119,7 @@ pub unsafe fn realloc(block: *mut u8, size: usize) -> *mut u8 {
         return malloc(size);
     }
     let class = registry::class_at(block);
-    let have = CLASSES.get(class).map_or(0, |info| info.size as usize);
+    let have = CLASSES.get(class).map_or(0, Class::usable);
     if class != 0 {
         // In place unless more than half of it would lie idle.
         if size <= have && (size > have / 2 || have <= 32) {
@@ -152,7 +152,7 @@ pub unsafe fn usable_size(block: *const u8) -> usize {
     match registry::class_at(block) {
         0 if block.is_null() => 0,
         0 => cold::usable_size(block),
-        class => CLASSES.get(class).map_or(0, |info| info.size as usize),
+        class => CLASSES.get(class).map_or(0, Class::usable),
     }
 }
 

@@ -18,7 +18,7 @@ pub struct Walk {
     pub large: usize,
     /// Blocks that were ever carved and whose slab lives.
     pub carved: usize,
-    /// Blocks in magazines and in the layers in front of them.
+    /// Blocks in magazines, in the layers in front of them, and in quarantine where there is one.
     pub cached: usize,
     /// Blocks in local bitmaps.
     pub local: usize,
@@ -77,7 +77,8 @@ pub unsafe fn walk() -> Result<Walk, &'static str> {
     });
     park::each(|heap| {
         // SAFETY: heaps live for ever, and the program is quiet.
-        let (cache, layers) = unsafe { (&(*heap).cache, &(*heap).layers) };
+        let (cache, layers, quarantine) =
+            unsafe { (&(*heap).cache, &(*heap).layers, &(*heap).quarantine) };
         for class in 1..COUNT {
             let mut visit = |block: *mut u8| {
                 walk.cached += 1;
@@ -106,7 +107,8 @@ pub unsafe fn walk() -> Result<Walk, &'static str> {
                 }
             };
             layers.each_block(class, &mut visit);
-            cache.each_block(class, visit);
+            cache.each_block(class, &mut visit);
+            quarantine.each_block(class, &mut visit);
         }
     });
     check(

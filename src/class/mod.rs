@@ -14,12 +14,20 @@
 
 use static_assertions::const_assert;
 
+/// Whether the gate `hardened` is on (see `harden`). It stands here because it changes what a block
+/// of a class may hold.
+pub(crate) const HARDENED: bool = cfg!(feature = "hardened");
+/// Bytes at the end of every block that are the heap's, not the program's: its canary.
+pub(crate) const CANARY: usize = if HARDENED { 8 } else { 0 };
+
 /// Number of classes, class 0 included.
 pub(crate) const COUNT: usize = 98;
 /// Largest request of the tiny tier, in bytes.
-pub(crate) const TINY_MAX: usize = 1024;
+pub(crate) const TINY_MAX: usize = 1024 - CANARY;
 /// Largest request served from slabs, in bytes.
-pub(crate) const MID_MAX: usize = 256 << 10;
+pub(crate) const MID_MAX: usize = LARGEST - CANARY;
+/// Largest block of a slab, in bytes.
+const LARGEST: usize = 256 << 10;
 /// First class of the mid tier.
 pub(crate) const FIRST_MID: usize = 34;
 /// Number of class groups, C0..C7.
@@ -58,6 +66,12 @@ impl Class {
     #[inline(always)]
     pub(crate) const fn index_of(&self, offset: usize) -> usize {
         ((offset as u64 * self.reciprocal) >> 40) as usize
+    }
+
+    /// Bytes of a block that the program may use.
+    #[inline(always)]
+    pub(crate) const fn usable(&self) -> usize {
+        (self.size as usize).saturating_sub(CANARY)
     }
 
     /// 64-bit words in a bitmap with one bit per block.
@@ -103,14 +117,14 @@ const fn describe(class: usize) -> Class {
         };
     }
     let granules = granules_of(size);
-    let start = if size <= TINY_MAX {
+    let start = if size <= TINY_MAX + CANARY {
         32
     } else if size <= 16 << 10 {
         8
     } else {
         4
     };
-    let most = (if size <= TINY_MAX { TINY_BYTES } else { MID_BYTES }) / size as u32;
+    let most = (if size <= TINY_MAX + CANARY { TINY_BYTES } else { MID_BYTES }) / size as u32;
     Class {
         size: size as u32,
         capacity: (granules * GRANULE / size) as u32,
@@ -141,11 +155,11 @@ pub(crate) static CLASSES: [Class; COUNT] = {
 /// Class of every tiny request size, by byte. A copy of it lies in every heap, one add away from
 /// the magazines.
 pub(crate) const TINY_MAP: [u8; TINY_MAX + 1] = {
-    let mut map = [1u8; TINY_MAX + 1];
-    let mut size = 1;
+    let mut map = [0u8; TINY_MAX + 1];
+    let mut size = 0;
     let mut class = 1;
     while size <= TINY_MAX {
-        if size > size_of_class(class) {
+        while size + CANARY > size_of_class(class) || size_of_class(class) == CANARY {
             class += 1;
         }
         map[size] = class as u8;
@@ -158,7 +172,7 @@ pub(crate) const TINY_MAP: [u8; TINY_MAX + 1] = {
 #[inline(always)]
 pub(crate) const fn mid_class(size: usize) -> usize {
     debug_assert!(size > TINY_MAX && size <= MID_MAX);
-    let below = size - 1;
+    let below = size + CANARY - 1;
     let doubling = below.ilog2() as usize;
     // below >> (doubling - 3) is 8..=15: the leading one and three bits of steps.
     FIRST_MID - 8 + (doubling - 10) * STEPS + (below >> (doubling - 3))
@@ -176,10 +190,11 @@ pub(crate) const fn class_of(size: usize) -> usize {
 /// its size and is at most that length.
 #[inline]
 pub(crate) const fn aligned_class(size: usize, align: usize) -> usize {
-    if size > MID_MAX || align > MID_MAX {
+    if size > MID_MAX || align > LARGEST {
         return 0;
     }
-    let mut class = class_of(if size > align { size } else { align });
+    let least = size + CANARY;
+    let mut class = class_of(if least > align { size } else { align - CANARY });
     while class < COUNT {
         let candidate = &CLASSES[class];
         if candidate.size as usize & (align - 1) == 0 {
@@ -199,12 +214,16 @@ pub(crate) const fn group_of(class: usize) -> usize {
 
 /// Largest tiny class that belongs to group `group` or a lower one.
 pub(crate) const fn last_class_of_group(group: usize) -> usize {
-    class_of(8 << group)
+    let mut class = 1;
+    while class + 1 < COUNT && size_of_class(class + 1) <= 8 << group {
+        class += 1;
+    }
+    class
 }
 
 // Compile-time proof of the promises above.
-const_assert!(size_of_class(COUNT - 1) == MID_MAX);
-const_assert!(size_of_class(FIRST_MID - 1) == TINY_MAX);
+const_assert!(size_of_class(COUNT - 1) == LARGEST);
+const_assert!(size_of_class(FIRST_MID - 1) == TINY_MAX + CANARY);
 const_assert!(mid_class(TINY_MAX + 1) == FIRST_MID);
 const_assert!(mid_class(MID_MAX) == COUNT - 1);
 const _: () = {
@@ -218,7 +237,10 @@ const _: () = {
         assert!(size <= 128 || (size - before - 1) * 8 <= size);
         let about = describe(class);
         assert!(about.capacity >= 4);
-        assert!(class_of(size) == class && class_of(before + 1) == class);
+        // A class that holds a canary alone serves nobody.
+        if size != CANARY {
+            assert!(class_of(size - CANARY) == class && class_of(before + 1 - CANARY) == class);
+        }
         class += 1;
     }
 };
@@ -231,10 +253,10 @@ mod tests {
     fn every_size_has_the_tightest_class() {
         for size in 1..=MID_MAX {
             let class = class_of(size);
-            assert!(CLASSES[class].size as usize >= size);
-            assert!((CLASSES[class - 1].size as usize) < size);
+            assert!(CLASSES[class].usable() >= size);
+            assert!(CLASSES[class - 1].usable() < size);
         }
-        assert_eq!(class_of(0), 1);
+        assert_eq!(class_of(0), class_of(1));
     }
 
     #[test]
@@ -258,23 +280,22 @@ mod tests {
             for size in [1, 8, 24, 100, 1000, 1025, 5000, 70_000, MID_MAX] {
                 let class = aligned_class(size, align);
                 assert_ne!(class, 0, "{size} at {align}");
-                assert!(CLASSES[class].size as usize >= size);
+                assert!(CLASSES[class].usable() >= size);
                 assert_eq!(CLASSES[class].size as usize % align, 0);
                 assert!(CLASSES[class].granules as usize * GRANULE >= align);
             }
         }
         assert_eq!(aligned_class(MID_MAX + 1, 8), 0);
-        assert_eq!(aligned_class(1, MID_MAX * 2), 0);
+        assert_eq!(aligned_class(1, LARGEST * 2), 0);
     }
 
     #[test]
     fn groups_cover_the_tiny_tier() {
-        assert_eq!(group_of(class_of(8)), 0);
-        assert_eq!(group_of(class_of(9)), 1);
-        assert_eq!(group_of(class_of(256)), 5);
-        assert_eq!(group_of(class_of(257)), 6);
-        assert_eq!(group_of(class_of(1024)), 7);
+        for (bytes, group) in [(9, 1), (16, 1), (256, 5), (257, 6), (1024, 7)] {
+            assert_eq!(group_of(class_of(bytes - CANARY)), group, "{bytes}");
+        }
+        assert_eq!(group_of(1), 0);
         assert_eq!(last_class_of_group(7), FIRST_MID - 1);
-        assert_eq!(last_class_of_group(5), class_of(256));
+        assert_eq!(last_class_of_group(5), class_of(256 - CANARY));
     }
 }

@@ -17,6 +17,7 @@ use crate::base::sync::{AtomicUsize, Ordering};
 use crate::class::GRANULE;
 use crate::os::{self, lock::Lock};
 use crate::segment::ON_DIET;
+use crate::segment::guarded;
 use crate::segment::slab::Slab;
 use crate::segment::spans::Span;
 use crate::telemetry::front::{Origin, Server};
@@ -222,7 +223,7 @@ fn take_shared(bytes: usize, align: usize) -> Option<Entry> {
 /// Takes a freed mapping in, or passes it on.
 pub(crate) fn put_span(slots: &mut Slots, span: Span) {
     if budget() == 0 {
-        os::unmap(span.at, span.bytes);
+        guarded::unmap(span.at, span.bytes);
         return;
     }
     let entry = Entry { span, stamp: os::now_ms() as u32 };
@@ -284,7 +285,7 @@ fn put_shared(entry: Entry) -> usize {
 }
 
 fn release(entry: Entry) {
-    os::unmap(entry.span.at, entry.span.bytes);
+    guarded::unmap(entry.span.at, entry.span.bytes);
 }
 
 /// Releases what has outlived its time; `all`: everything. Gives the bytes released.

@@ -20,11 +20,11 @@ pub(crate) mod thermal;
 
 use crate::base::align_up;
 use crate::base::sync::{AtomicUsize, Ordering};
-use crate::class::GRANULE;
+use crate::class::{GRANULE, HARDENED};
 use crate::os;
 use crate::segment::arena::{self, Filling};
 use crate::segment::slab::Slab;
-use crate::segment::{SUPERSLAB, SUPERSLAB_GRANULES, registry, spans, spans::Span};
+use crate::segment::{SUPERSLAB, SUPERSLAB_GRANULES, guarded, registry, spans, spans::Span};
 use crate::telemetry::front::Server;
 use big_cache::Slots;
 use core::ptr::NonNull;
@@ -52,7 +52,8 @@ pub(crate) fn alloc(slots: &mut Slots, size: usize, align: usize) -> Option<Bloc
 }
 
 fn alloc_anywhere(slots: &mut Slots, size: usize, align: usize) -> Option<Block> {
-    if size <= THRESHOLD.load(Ordering::Relaxed) && align <= SUPERSLAB {
+    // Hardened, a block has guard pages of its own, whatever its size, while the system has some.
+    if size <= THRESHOLD.load(Ordering::Relaxed) && align <= SUPERSLAB && !HARDENED {
         return alloc_run(slots, size, align);
     }
     match alloc_span(slots, size, align) {
@@ -84,23 +85,26 @@ fn alloc_run(slots: &mut Slots, size: usize, align: usize) -> Option<Block> {
     Some(Block { at: NonNull::new(unsafe { run.as_ref().base })?, zeroed })
 }
 
-/// `os::map` or `os::reserve`.
+/// `guarded::map`; without guards `os::map` or `os::reserve`, too.
 type Map = fn(usize, usize) -> Option<NonNull<u8>>;
 
 fn alloc_span(slots: &mut Slots, size: usize, align: usize) -> Option<Block> {
     let bytes = align_up(size, os::PAGE)?;
     if let Some((span, origin)) = big_cache::take_span(slots, bytes, align) {
         // An arena may have been made meanwhile where it shares the registry's entry.
-        if !registry::entry_taken(span.at.addr()) && spans::insert(span) {
+        if !registry::entry_taken(span.at.addr())
+            && guarded::unseal(span.at, span.bytes)
+            && spans::insert(span)
+        {
             slots.tally.served_from(origin);
             return Some(Block { at: NonNull::new(span.at)?, zeroed: false });
         }
-        os::unmap(span.at, span.bytes);
+        guarded::unmap(span.at, span.bytes);
     }
     let align = if bytes >= SUPERSLAB { align.max(SUPERSLAB) } else { align.max(os::PAGE) };
-    let at = map_unshared(os::map, bytes, align, 4)?;
+    let at = map_unshared(guarded::map, bytes, align, 4)?;
     if !spans::insert(Span { at: at.as_ptr(), bytes }) {
-        os::unmap(at.as_ptr(), bytes);
+        guarded::unmap(at.as_ptr(), bytes);
         return None;
     }
     slots.tally.served(Server::Mapping);
@@ -114,7 +118,7 @@ fn map_unshared(map: Map, bytes: usize, align: usize, tries: usize) -> Option<No
         return Some(at);
     }
     let other = if tries == 0 { None } else { map_unshared(map, bytes, align, tries - 1) };
-    os::unmap(at.as_ptr(), bytes);
+    guarded::unmap(at.as_ptr(), bytes);
     other
 }
 
@@ -124,8 +128,13 @@ fn map_unshared(map: Map, bytes: usize, align: usize, tries: usize) -> Option<No
 /// `run` is a published descriptor of class 0.
 pub(crate) unsafe fn free_run(slots: &mut Slots, run: *mut Slab) -> bool {
     // SAFETY: published, so alive.
-    if unsafe { (*run).bytes.replace(0) } == 0 {
+    let bytes = unsafe { (*run).bytes.replace(0) };
+    if bytes == 0 {
         return false;
+    }
+    if HARDENED {
+        // SAFETY: as above; the block has been given back.
+        guarded::clear(unsafe { (*run).base }, bytes);
     }
     let timed = slots.meter.start();
     // SAFETY: the program has given the block back; it was marked as in use.
@@ -138,6 +147,7 @@ pub(crate) unsafe fn free_run(slots: &mut Slots, run: *mut Slab) -> bool {
 pub(crate) fn free_span(slots: &mut Slots, at: *mut u8) -> bool {
     let timed = slots.meter.start();
     let Some(span) = spans::remove(at) else { return false };
+    guarded::seal(span.at, span.bytes);
     big_cache::put_span(slots, span);
     elo::freed(timed);
     true
@@ -164,6 +174,9 @@ pub(crate) unsafe fn resize_run(run: *mut Slab, size: usize) -> bool {
     } else if want < have - have / 4 {
         let tail = run_ref.base.wrapping_add(want * GRANULE);
         registry::retract_run(tail, have - want);
+        if HARDENED {
+            guarded::clear(tail, (have - want) * GRANULE);
+        }
         run_ref.granules.set(want as u32);
         // SAFETY: the tail is the caller's and no longer published.
         unsafe { arena::release_run(tail, have - want, true, Filling::Sparse) };
@@ -182,6 +195,10 @@ pub(crate) fn resize_span(at: *mut u8, size: usize) -> Option<NonNull<u8>> {
     }
     if bytes <= span.bytes && bytes >= span.bytes - span.bytes / 4 {
         return NonNull::new(at);
+    }
+    if HARDENED {
+        // Between guards there is no room to grow, and a part can't be given back without one.
+        return None;
     }
     // Out of the table first: once the mapping has moved, its old address may be anyone's.
     let span = spans::lift(at)?;

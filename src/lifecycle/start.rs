@@ -3,6 +3,7 @@
 use super::fork;
 use crate::base::sync::{AtomicBool, Ordering};
 use crate::class::FIRST_MID;
+use crate::harden;
 use crate::os::{self, ThreadKey, lock::Lock};
 use crate::policy::{config, file};
 use crate::readers::{dump, stats};
@@ -48,6 +49,7 @@ static BEFORE_MAIN: extern "C" fn() = {
 pub(super) fn thread() -> Option<*mut Heap> {
     fork_safely();
     config::load_environment();
+    harden::arm();
     let heap = park::adopt_or_create()?;
     tls::set_heap(heap);
     let key = {

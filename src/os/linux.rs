@@ -67,6 +67,32 @@ pub(crate) fn make_writable(at: *mut u8, size: usize) -> bool {
     done
 }
 
+/// Makes every touch of a range fault, until `make_writable`. False: the system refused.
+pub(crate) fn make_inaccessible(at: *mut u8, size: usize) -> bool {
+    // SAFETY: the caller owns the range, and nobody is to touch it.
+    let done = keeping_errno(|| unsafe { libc::mprotect(at.cast(), size, libc::PROT_NONE) }) == 0;
+    COMMON.called(Call::Protect, size, done);
+    done
+}
+
+/// 64 bits that nobody outside the process can guess: the kernel's, or what it gave the process at
+/// its start where it refuses.
+pub(crate) fn random() -> u64 {
+    let mut bits = 0u64;
+    // SAFETY: the buffer is valid for its length; the flag keeps the call from waiting.
+    let got = keeping_errno(|| unsafe {
+        libc::getrandom((&raw mut bits).cast(), size_of::<u64>(), libc::GRND_NONBLOCK)
+    });
+    if usize::try_from(got) == Ok(size_of::<u64>()) {
+        return bits;
+    }
+    // SAFETY: AT_RANDOM is null or the address of 16 bytes that live as long as the process.
+    unsafe {
+        let seed = libc::getauxval(libc::AT_RANDOM) as *const u64;
+        if seed.is_null() { now_ms() } else { seed.read_unaligned() }
+    }
+}
+
 fn map_aligned(size: usize, align: usize, protection: c_int) -> Option<NonNull<u8>> {
     let first = map_raw(size, protection)?;
     if first.as_ptr().addr() & (align - 1) == 0 {

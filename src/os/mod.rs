@@ -7,11 +7,13 @@
 //! | `map(size, align)` | fresh readable, writable, zeroed private memory, or `None`; never aborts |
 //! | `reserve(size, align)` | the same, but not to be touched yet and charged to nobody |
 //! | `make_writable(ptr, size)` | lets part of a reservation be touched; false changes nothing |
+//! | `make_inaccessible(ptr, size)` | any touch of these pages faults, until `make_writable` |
 //! | `unmap(ptr, size)` | gives back whole mappings or page-aligned parts of them |
 //! | `remap(ptr, old, new, move)` | grows or shrinks one mapping, contents kept; `None` changes nothing |
 //! | `remap_onto(ptr, old, new, to)` | the same, moved onto a mapping of ours, which it replaces |
 //! | `discard(ptr, size)` | the pages read as zero afterwards and no longer count as resident |
 //! | `advise_huge(ptr, size, on)` | a hint; may do nothing |
+//! | `random()` | 64 bits that nobody outside can guess |
 //! | `now_ms()` | monotonic, coarse, cheap; wraps are the caller's concern (u64: never) |
 //! | `wait(word, value)`, `wake(word)` | sleep while the word holds the value; wake one sleeper |
 //! | `wait_for(word, value, ms)` | the same, for so long at most |

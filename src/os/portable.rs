@@ -37,6 +37,17 @@ pub(crate) fn make_writable(_at: *mut u8, _size: usize) -> bool {
     true
 }
 
+/// Pages cannot be protected here.
+pub(crate) fn make_inaccessible(_at: *mut u8, _size: usize) -> bool {
+    false
+}
+
+/// What the standard library seeds its maps with.
+pub(crate) fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
+}
+
 /// Keeps the memory: the system allocator takes whole allocations only, and ours are given back in
 /// parts.
 pub(crate) fn unmap(_at: *mut u8, _size: usize) {}

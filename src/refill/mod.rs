@@ -454,7 +454,7 @@ mod tests {
 
     #[test]
     fn fresh_blocks_come_only_from_beyond_the_carve_limit() {
-        let class = class_of(8192);
+        let class = class_of(8192 - crate::class::CANARY);
         let bins = bins();
         // None if the run that the slab got had been used before.
         let fresh: Vec<_> =

@@ -4,6 +4,7 @@
 //! adjacent to a user's block. Assumes sizes are remembered by the caller. Promises 64-byte
 //! alignment; memory straight from a mapping is zero, recycled memory is not.
 
+use super::guarded;
 use crate::os::{self, lock::Lock};
 use core::ptr::{self, NonNull};
 
@@ -48,7 +49,7 @@ const fn class(bytes: usize) -> (usize, usize) {
 pub(crate) fn alloc(bytes: usize, zeroed: bool) -> Option<NonNull<u8>> {
     if bytes > LARGEST {
         let size = crate::base::align_up(bytes, os::PAGE)?;
-        let at = os::map(size, os::PAGE)?;
+        let at = guarded::map(size, os::PAGE)?;
         META.lock().mapped += size;
         return Some(at);
     }
@@ -69,7 +70,7 @@ pub(crate) fn alloc(bytes: usize, zeroed: bool) -> Option<NonNull<u8>> {
     if meta.left < size {
         // The rest of the old chunk is left: less than one request, never touched.
         let length = if size > CHUNK / 4 { size + CHUNK } else { CHUNK };
-        let chunk = os::map(length, os::PAGE)?;
+        let chunk = guarded::map(length, os::PAGE)?;
         meta.cursor = chunk.as_ptr();
         meta.left = length;
         meta.mapped += length;
@@ -88,7 +89,7 @@ pub(crate) fn alloc(bytes: usize, zeroed: bool) -> Option<NonNull<u8>> {
 pub(crate) unsafe fn free(at: NonNull<u8>, bytes: usize) {
     if bytes > LARGEST {
         let size = crate::base::align_down(bytes + os::PAGE - 1, os::PAGE);
-        os::unmap(at.as_ptr(), size);
+        guarded::unmap(at.as_ptr(), size);
         META.lock().mapped -= size;
         return;
     }

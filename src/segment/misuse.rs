@@ -40,6 +40,15 @@ pub(crate) fn bad_block(at: *const u8, class: usize, misuse: Misuse) -> ! {
         Misuse::NeverAllocated => fatal(format_args!(
             "free of {at:p}, class {class}: the block was never handed out, expected a block in use; aborting"
         )),
+        Misuse::NotInUse => fatal(format_args!(
+            "double free of {at:p}, class {class}: the block is free already (or zeros were written behind it), expected a block in use; aborting"
+        )),
+        Misuse::Overflow => fatal(format_args!(
+            "overflow of {at:p}, class {class}: the bytes behind the block were overwritten, expected its canary; aborting"
+        )),
+        Misuse::WrittenFree => fatal(format_args!(
+            "write to {at:p}, class {class}: the block was written to after its free, expected nobody to use it; aborting"
+        )),
     }
 }
 
@@ -78,6 +87,12 @@ pub(crate) fn not_ours(at: *const u8, what: &str) -> ! {
         ));
     }
     if let Some(span) = spans::containing(at) {
+        if span.at.cast_const() == at {
+            fatal(format_args!(
+                "sized {what} of {at:p}, class huge: freed as a small block, but it has {} bytes; expected the size it was allocated with; aborting",
+                span.bytes
+            ));
+        }
         fatal(format_args!(
             "{what} of {at:p}, class huge: the address is inside the block at {:p} of {} bytes, expected its start; aborting",
             span.at, span.bytes

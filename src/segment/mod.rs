@@ -1,6 +1,6 @@
 //! Memory in bulk: address space, SuperSlabs, slabs, and the map that knows every address.
 //!
-//! Order of dependence: `meta` (storage for metadata) < `registry` (address to slab), `spans`
+//! Order of dependence: `guarded` (mappings between guard pages) < `meta` (storage for metadata) < `registry` (address to slab), `spans`
 //! (address to mapping) < `arena`
 //! (runs of granules) < `slab` (blocks of one class). Nothing here knows that threads have caches.
 //!
@@ -10,6 +10,7 @@
 use crate::base::sync::AtomicBool;
 
 pub(crate) mod arena;
+pub(crate) mod guarded;
 pub(crate) mod meta;
 pub(crate) mod misuse;
 pub(crate) mod registry;

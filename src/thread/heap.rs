@@ -7,6 +7,7 @@
 use crate::class::COUNT;
 use crate::frontend::magazine::UnifiedCache;
 use crate::frontend::stack::{self, FrontEnd};
+use crate::harden::{self, Quarantine};
 use crate::large::big_cache::Slots;
 use crate::os;
 use crate::refill::Bins;
@@ -35,6 +36,8 @@ pub(crate) struct Heap {
     pub(crate) layers: FrontEnd,
     /// Way to the counters of the gates that are on.
     pub(crate) tally: Handle,
+    /// Freed blocks that wait, with the gate `hardened`.
+    pub(crate) quarantine: Quarantine,
     /// Layer 2.
     pub(crate) bins: Bins,
     /// Large blocks kept for this thread.
@@ -78,6 +81,7 @@ impl Heap {
             cache: UnifiedCache::new(),
             layers: FrontEnd::new(),
             tally: COMMON,
+            quarantine: Quarantine::new(),
             bins: Bins::new(pending),
             slots: Slots::new(),
             door: Door::new(turn),
@@ -110,6 +114,7 @@ impl Heap {
             (*heap).tally = tally;
             (*heap).bins.tally = tally;
             (*heap).slots.tally = tally;
+            (*heap).quarantine.open();
         }
         Some(heap)
     }
@@ -139,7 +144,11 @@ impl Heap {
         };
         // SAFETY: `batch` slots below `end` are writable (contract of `begin_refill`).
         let got = unsafe { self.bins.refill(class, end, batch) };
-        // SAFETY: the refill wrote `got` blocks right below `end`.
+        if harden::ON {
+            // SAFETY: the refill wrote `got` blocks right below `end`.
+            self.quarantine.shuffle(unsafe { core::slice::from_raw_parts_mut(end.sub(got), got) });
+        }
+        // SAFETY: as above.
         unsafe { self.cache.end_refill(class, batch, got) };
         self.tally.refilled(class, got, started);
         self.cache.pop(class)
@@ -240,12 +249,23 @@ impl Heap {
         }
     }
 
+    /// Sends what waits in the quarantine of `class` home.
+    fn end_quarantine(&mut self, class: usize) {
+        if harden::ON {
+            let mut blocks = [ptr::null_mut(); harden::SLOTS];
+            let count = self.quarantine.take_all(class, &mut blocks);
+            // SAFETY: blocks in the quarantine were given back by the program.
+            unsafe { self.bins.flush(class, blocks.as_ptr(), count) };
+        }
+    }
+
     /// Flushes every layer, every magazine and the large slots: every block this heap caches goes home. Gives the
     /// bytes that went back to the system on the way.
     pub(crate) fn drain(&mut self) -> usize {
         for class in 1..COUNT {
             self.drain_layers(class);
             self.flush_to(class, 0);
+            self.end_quarantine(class);
         }
         self.slots.drain()
     }
@@ -256,6 +276,7 @@ impl Heap {
             self.decay_layers(class);
             if let Some(keep) = self.cache.decay(class) {
                 self.flush_to(class, keep);
+                self.end_quarantine(class);
             }
         }
         self.bins.sweep(true);

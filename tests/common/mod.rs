@@ -17,6 +17,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// address space and whose run-time is many times longer.
 pub const SANITIZED: bool = cfg!(any(hakmem_sanitize = "address", hakmem_sanitize = "thread"));
 
+/// Whether blocks have canaries and freed ones wait in a quarantine (gate `hardened`).
+pub const HARDENED: bool = cfg!(feature = "hardened");
+
 /// A number of rounds: a tenth of it where every step costs many times more.
 pub const fn rounds(usual: usize) -> usize {
     if cfg!(miri) {

@@ -9,8 +9,10 @@ use hakmem::{Hakmem, raw};
 use std::alloc::{GlobalAlloc, Layout};
 use std::collections::BTreeMap;
 
+/// Largest block of a slab.
+pub const MID_BLOCK: usize = 256 << 10;
 /// Largest request that slabs serve.
-pub const MID_MAX: usize = 256 << 10;
+pub const MID_MAX: usize = MID_BLOCK - if super::HARDENED { 8 } else { 0 };
 
 static HAKMEM: Hakmem = Hakmem::new();
 
@@ -146,7 +148,7 @@ impl Model {
             // SAFETY: honest usable size.
             unsafe { at.add(usable - 1).write(0xEE) };
         }
-        let slab = usable <= MID_MAX && align <= MID_MAX;
+        let slab = usable <= MID_MAX && align <= MID_BLOCK;
         self.blocks.insert(address, Block { size, usable, origin, stamp, slab });
         self.order.push(address);
     }

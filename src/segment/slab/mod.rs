@@ -26,9 +26,9 @@ mod remote;
 pub(crate) use remote::PendingStack;
 
 use super::arena::{self, Filling, Run};
-use super::{meta, registry};
+use super::{guarded, meta, registry};
 use crate::base::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
-use crate::class::{CLASSES, Class, GRANULE};
+use crate::class::{CLASSES, Class, GRANULE, HARDENED};
 use crate::os::{self, PAGE};
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
@@ -59,6 +59,12 @@ pub(crate) enum Misuse {
     NeverAllocated,
     /// The block is free already.
     DoubleFree,
+    /// The block is not in use, or the end of it was overwritten with zeros.
+    NotInUse,
+    /// The bytes behind a block in use are not what the heap wrote there.
+    Overflow,
+    /// A free block is not as the heap left it.
+    WrittenFree,
 }
 
 /// Descriptor of a slab (or of a large block).
@@ -207,6 +213,10 @@ impl Slab {
         let (granules, touched) = (slab_ref.granules.get() as usize, slab_ref.touched_granules());
         let (words, filling) = (info.words(), slab_ref.filling);
         registry::retract_run(base, granules);
+        if HARDENED {
+            // What the next user of the run finds is zero: canaries and free blocks rely on it.
+            guarded::clear(base, touched * GRANULE);
+        }
         let dirty =
             !(DISCARD_AT_ONCE.load(Ordering::Relaxed) && os::discard(base, touched * GRANULE));
         // SAFETY: retracted; nobody holds a block of it.

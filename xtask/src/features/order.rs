@@ -14,6 +14,7 @@ pub const LAYERS: &[&str] = &[
     "telemetry",
     "os",
     "segment",
+    "harden",
     "large",
     "frontend",
     "refill",
