@@ -33,6 +33,8 @@ const FRONT: bool = cfg!(feature = "front-metrics");
 const SHARED: bool = cfg!(feature = "telemetry-shared");
 const TRACE: bool = cfg!(feature = "tiny-free-trace");
 const RING: bool = cfg!(feature = "tiny-debug-ring");
+const ELO: bool = cfg!(feature = "elo");
+const EVOLUTION: bool = cfg!(feature = "evolution");
 const OOB_LOG: bool = cfg!(feature = "p0-class-oob-log");
 
 /// Children whose magazines serve everything that they can: in a build with front-end layers those are
