@@ -6,98 +6,20 @@
 
 mod common;
 
-use common::child::{self, Ended};
-use common::walk;
+use common::child::{self, Ended, complains};
+use common::ratings::{Scratch, parent, ratings};
+use common::work::{ROUND, churn, huge_by};
+use common::{MIB, walk};
 use hakmem::{EloState, SaveError, Stage, Step, raw};
-use std::path::{Path, PathBuf};
 
 /// Whether this build has them.
 const ELO: bool = cfg!(feature = "elo");
 const EVOLUTION: bool = cfg!(feature = "evolution");
-const MIB: usize = 1 << 20;
-/// Large operations of one thread that make a round.
-const ROUND: usize = 320;
-
-fn free(at: *mut u8) {
-    // SAFETY: a block of this heap that the test holds.
-    unsafe { raw::free(at) }
-}
-
-/// `operations` large allocations and frees, half of each.
-fn churn(size: usize, operations: usize) {
-    for _ in 0..operations / 2 {
-        let at = raw::malloc(size);
-        assert!(!at.is_null());
-        free(at);
-    }
-}
-
-/// Blocks that are mappings of their own while one of this size is held.
-fn huge_by(size: usize) -> usize {
-    let at = raw::malloc(size);
-    let huge = hakmem::stats().huge_blocks;
-    free(at);
-    huge
-}
-
-/// The heap's only complaint, which holds these words.
-#[track_caller]
-fn complains(ended: &Ended, words: &[&str]) {
-    if child::is_child() {
-        return;
-    }
-    ended.is_good();
-    let lines = ended.lines();
-    assert_eq!(lines.len(), 1, "expected one line: {ended:#?}");
-    for word in words {
-        assert!(lines[0].contains(word), "no {word:?} in {:?}", lines[0]);
-    }
-}
 
 /// A good end: quiet with the gate, one line about the setting without it.
 #[track_caller]
 fn quiet_if(gate: bool, ended: &Ended, setting: &str) {
     if gate { ended.is_quiet() } else { complains(ended, &[setting, "not compiled in"]) }
-}
-
-/// A file of this test's own, gone when the test ends.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let name = format!("elo-{}-{name}", parent());
-        Scratch(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name))
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().expect("a path in ASCII")
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if !child::is_child() {
-            let _ = std::fs::remove_file(&self.0);
-        }
-    }
-}
-
-/// The process that the test runs in, child or not.
-fn parent() -> u32 {
-    // SAFETY: no preconditions.
-    if child::is_child() { unsafe { libc::getppid() as u32 } } else { std::process::id() }
-}
-
-/// A file of ratings with this leader.
-fn ratings(leader: usize) -> String {
-    let mut text = format!("hakmem-elo 1\nleader {leader}\n");
-    for threshold in [512 << 10, MIB, 2 * MIB, 4 * MIB, 8 * MIB, 16 * MIB] {
-        text += &format!("{threshold} 24000 3 4 5\n");
-    }
-    let sum = text.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{text}check {sum:016x}\n")
 }
 
 #[test]

@@ -3,54 +3,12 @@
 
 mod common;
 
-use common::child::{self, Ended};
+use common::child::{self, complains};
 use common::memory::{flags_of, resident, resident_pages};
-use common::{SANITIZED, walk};
+use common::work::{activity, filled, free, left_after, pages};
+use common::{MIB, SANITIZED, walk};
 use hakmem::raw;
 use std::time::Duration;
-
-const MIB: usize = 1 << 20;
-
-fn free(at: *mut u8) {
-    // SAFETY: a block of this heap that the test holds.
-    unsafe { raw::free(at) }
-}
-
-/// A block, every page written.
-fn filled(size: usize) -> *mut u8 {
-    let at = raw::malloc(size);
-    assert!(!at.is_null());
-    // SAFETY: ours, `size` bytes long.
-    unsafe { at.write_bytes(0xAB, size) };
-    at
-}
-
-/// Slow-path operations, enough for the heap to look at its clock, that neither take memory from the
-/// arenas nor give any back: refills and flushes of a class whose slabs all stay.
-fn activity() {
-    const SIZE: usize = 24;
-    const BLOCKS: usize = 40_000;
-    thread_local! {
-        static PINS: Vec<usize> = {
-            let blocks: Vec<_> = (0..BLOCKS).map(|_| raw::malloc(SIZE)).collect();
-            let (pins, others): (Vec<_>, Vec<_>) =
-                blocks.into_iter().enumerate().partition(|(index, _)| index % 100 == 0);
-            others.into_iter().for_each(|(_, at)| free(at));
-            pins.into_iter().map(|(_, at)| at.addr()).collect()
-        };
-    }
-    PINS.with(|pins| assert_eq!(pins.len(), BLOCKS / 100));
-    // The magazine has grown to thousands: many rounds make a few dozen trips to the slabs.
-    let mut blocks = Vec::with_capacity(BLOCKS / 2);
-    for _ in 0..12 {
-        blocks.extend((0..BLOCKS / 2).map(|_| raw::malloc(SIZE)));
-        blocks.drain(..).for_each(free);
-    }
-}
-
-fn pages(at: *mut u8, bytes: usize) -> usize {
-    resident_pages(at, bytes).unwrap_or(0)
-}
 
 #[test]
 fn bigcache_off_gives_large_blocks_back() {
@@ -88,26 +46,6 @@ fn batch_off_discards_at_once() {
         assert!(hakmem::stats().cached_bytes >= MIB);
     })
     .is_quiet();
-}
-
-/// Resident pages of a freed block of 1 MiB after `tenths` of a second and some activity; reused
-/// often before if `hot`.
-fn left_after(tenths: f64, hot: bool) -> usize {
-    // Its slabs are there before the block.
-    activity();
-    let mut at = filled(MIB);
-    if hot {
-        for _ in 0..50 {
-            free(at);
-            at = filled(MIB);
-        }
-    }
-    free(at);
-    for _ in 0..4 {
-        std::thread::sleep(Duration::from_secs_f64(tenths * 0.1 / 4.0));
-        activity();
-    }
-    pages(at, MIB)
 }
 
 #[test]
@@ -397,20 +335,6 @@ fn stats_and_config_are_printed_on_request() {
         assert!(ended.stderr.contains("HAKMEM_BIGCACHE"), "{ended:#?}");
     }
     child::run(test, "neither", &[], || free(raw::malloc(1))).is_quiet();
-}
-
-/// The heap's only complaint, which holds these words.
-#[track_caller]
-fn complains(ended: &Ended, words: &[&str]) {
-    if child::is_child() {
-        return;
-    }
-    ended.is_good();
-    let lines = ended.lines();
-    assert_eq!(lines.len(), 1, "expected one line: {ended:#?}");
-    for word in words {
-        assert!(lines[0].contains(word), "no {word:?} in {:?}", lines[0]);
-    }
 }
 
 #[test]

@@ -222,9 +222,10 @@ fn store(state: &mut State, index: usize, value: u64, text: &[u8], origin: Origi
 /// What the mode asks of each setting that is not compiled in.
 fn missing(state: &State) -> impl Iterator<Item = (&'static Setting, u64)> {
     let mode = state.values.get(MODE).map_or(0, |mode| mode.value);
-    SETTINGS.iter().filter_map(move |setting| {
+    SETTINGS.iter().zip(&state.values).filter_map(move |(setting, value)| {
         let wanted = setting.by_mode(mode)?;
-        (!setting.compiled_in && wanted != setting.default).then_some((setting, wanted))
+        let open = !setting.compiled_in && value.origin == Origin::Default;
+        (open && wanted != setting.default).then_some((setting, wanted))
     })
 }
 

@@ -142,3 +142,17 @@ fn spawn(test: &str, name: &str, variables: &[(&str, &str)]) -> Ended {
     );
     ended
 }
+
+/// The heap's only complaint, which holds these words.
+#[track_caller]
+pub fn complains(ended: &Ended, words: &[&str]) {
+    if is_child() {
+        return;
+    }
+    ended.is_good();
+    let lines = ended.lines();
+    assert_eq!(lines.len(), 1, "expected one line: {ended:#?}");
+    for word in words {
+        assert!(lines[0].contains(word), "no {word:?} in {:?}", lines[0]);
+    }
+}

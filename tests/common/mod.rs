@@ -10,8 +10,13 @@ pub mod child;
 pub mod memory;
 pub mod model;
 pub mod random;
+pub mod ratings;
+pub mod work;
 
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A mebibyte.
+pub const MIB: usize = 1 << 20;
 
 /// Whether the tests run under a sanitizer, whose shadow memory leaves no room for limits on
 /// address space and whose run-time is many times longer.
