@@ -10,6 +10,7 @@ use crate::harden;
 use crate::large;
 use crate::lifecycle;
 use crate::os;
+use crate::policy::engine::{self, What};
 use crate::refill;
 use crate::segment::misuse;
 use crate::segment::registry;
@@ -30,6 +31,7 @@ pub(crate) fn refill(class: usize) -> *mut u8 {
         if block.is_null() && lifecycle::make_room(heap) {
             block = heap.refill(class);
         }
+        engine::tell(What::Refill, class);
         lifecycle::tick(heap);
         block
     });
@@ -86,6 +88,7 @@ pub(crate) fn overflow(block: *mut u8, class: usize) {
         lifecycle::with_heap(|heap| {
             // SAFETY: the program gave the block back as this class.
             unsafe { heap.overflow(class, block) };
+            engine::tell(What::Overflow, class);
             lifecycle::tick(heap);
         })
     };

@@ -23,7 +23,7 @@
 //! frontend    layer 0: the magazines, and the layers before them   <- all that the fast path touches
 //! refill      layer 2: batches between magazines and slabs
 //! thread      heaps, thread-local access, parking lot
-//! policy      settings, modes, mem diet
+//! policy      settings, modes, mem diet, intelligence engine
 //! readers     statistics: what the heap holds, what the counters say
 //! background  the worker that ages an idle heap, behind its gate
 //! lifecycle   start, ticks, trim, fork, exit
@@ -85,7 +85,7 @@ pub use lifecycle::set_config;
 pub use policy::config::{ConfigError, print as print_config};
 pub use policy::file::{SaveError, save_ratings};
 pub use readers::events::{Event, Events};
-pub use readers::learning::{Learning, LifeCycle, Rating, Ratings, learning};
+pub use readers::learning::{Engine, Learning, LifeCycle, Rating, Ratings, learning};
 pub use readers::rows::{
     BadClasses, CacheCounts, ClassGroup, LayerCount, OsCalls, Reading, RemoteQueues, Served,
     SlabFrees,

@@ -1,4 +1,5 @@
-//! The policies that learn: ELO (gate `elo`) and its life cycle (gate `evolution`).
+//! The policies that learn: ELO (gate `elo`) and its life cycle (gate `evolution`), the intelligence
+//! engine and auto mode (gates of these names).
 //!
 //! Which threshold wins depends on the machine, so nothing here asks for it; how often is played, what
 //! a loaded state decides and what the life cycle does on sizes that leave nothing to choose do not.
@@ -7,14 +8,17 @@
 mod common;
 
 use common::child::{self, Ended, complains};
+use common::memory::resident_pages;
 use common::ratings::{Scratch, parent, ratings};
-use common::work::{ROUND, churn, huge_by};
+use common::work::{ROUND, activity, churn, filled, free, huge_by};
 use common::{MIB, walk};
 use hakmem::{EloState, SaveError, Stage, Step, raw};
 
 /// Whether this build has them.
 const ELO: bool = cfg!(feature = "elo");
 const EVOLUTION: bool = cfg!(feature = "evolution");
+const ENGINE: bool = cfg!(feature = "intelligence-engine");
+const AUTO: bool = cfg!(feature = "auto-mode");
 
 /// A good end: quiet with the gate, one line about the setting without it.
 #[track_caller]
@@ -296,6 +300,125 @@ fn readers_say_what_is_not_compiled_in() {
         assert_eq!(text.contains("not compiled in (feature evolution)"), !EVOLUTION, "{text}");
         assert_eq!(json.contains("\"elo\":null"), !ELO, "{json}");
         assert_eq!(json.contains("\"evolution\":null"), !EVOLUTION, "{json}");
+        assert_eq!(text.contains("(feature intelligence-engine)"), !ENGINE, "{text}");
+        assert_eq!(json.contains("\"engine\":null"), !ENGINE, "{json}");
+    })
+    .is_quiet();
+}
+
+/// Many blocks of one class taken and given back: refills and overflows.
+fn flood() {
+    let blocks: Vec<_> = (0..100_000).map(|_| raw::malloc(64)).collect();
+    blocks.into_iter().for_each(free);
+}
+
+#[test]
+fn events_wait_or_are_dropped_and_counted() {
+    let test = "events_wait_or_are_dropped_and_counted";
+    // Small magazines, and after the first look at the clock no tick for a quarter of an hour.
+    let slow = [("HAKMEM_THREAD_CACHE_BYTES", "0"), ("HAKMEM_DECAY_MS", "3600000")];
+    child::run(test, "on", &slow, || {
+        flood();
+        let before = hakmem::learning().engine.value();
+        flood();
+        let engine = hakmem::learning().engine.value();
+        assert_eq!(engine.is_some(), ENGINE);
+        let (Some(before), Some(engine)) = (before, engine) else { return };
+        assert_eq!(engine.events - engine.dropped - engine.taken, 1024, "{engine:?}");
+        assert_eq!(engine.dropped - before.dropped, engine.events - before.events, "full");
+        assert!(engine.events - before.events > 3000, "{engine:?}");
+    })
+    .is_quiet();
+    let off = [slow[0], slow[1], ("HAKMEM_INTELLIGENCE", "off")];
+    let ended = child::run(test, "off", &off, || {
+        flood();
+        assert_eq!(
+            hakmem::learning().engine.value().map(|engine| engine.events),
+            ENGINE.then_some(0)
+        );
+    });
+    // Off is what runs without the gate, too.
+    ended.is_quiet();
+}
+
+#[test]
+fn busy_classes_get_larger_magazines() {
+    let test = "busy_classes_get_larger_magazines";
+    /// Blocks that the thread's first request brings into its magazine.
+    fn brought() -> usize {
+        let before = walk().cached;
+        let at = raw::malloc(64);
+        let brought = walk().cached - before;
+        free(at);
+        brought
+    }
+    // Without the worker, ticks come with this thread's own work only.
+    for engine in ["on", "off"] {
+        let variables =
+            [("HAKMEM_DECAY_MS", "40"), ("HAKMEM_WORKER", "off"), ("HAKMEM_INTELLIGENCE", engine)];
+        let ended = child::run(test, engine, &variables, || {
+            let untuned = brought();
+            let tuned = ENGINE && engine == "on";
+            let tunings = || hakmem::learning().engine.value().map_or(0, |engine| engine.tunings);
+            flood();
+            while tuned && tunings() == 0 {
+                flood();
+            }
+            let fresh = std::thread::spawn(brought).join().expect("the thread ends well");
+            assert_eq!(fresh > untuned, tuned, "{untuned} blocks, then {fresh}");
+        });
+        ended.is_good();
+    }
+}
+
+#[test]
+fn auto_mode_picks_and_says_why() {
+    let test = "auto_mode_picks_and_says_why";
+    fn printed() -> String {
+        let mut table = String::new();
+        hakmem::print_config(&mut table).expect("a string takes everything");
+        table
+    }
+    let quick = ("HAKMEM_DECAY_MS", "40");
+    let auto = ("HAKMEM_MODE", "auto");
+    if !AUTO {
+        let ended = child::run(test, "absent", &[auto, quick], || {
+            assert!(!printed().contains("auto mode runs as"));
+            assert_eq!(huge_by(3 * MIB), 1);
+        });
+        complains(&ended, &["HAKMEM_MODE=auto", "not compiled in", "using balanced"]);
+        return;
+    }
+    child::run(test, "present", &[auto, quick], || {
+        assert!(printed().contains("auto mode runs as balanced: too little"), "{}", printed());
+        // Ticks come with work.
+        while !printed().contains("auto mode runs as minimal") {
+            activity();
+        }
+        assert!(printed().contains("bytes held, "), "{}", printed());
+        let at = filled(5 * MIB);
+        free(at);
+        assert_eq!(resident_pages(at, 5 * MIB), None, "nothing is cached");
+        // A tick comes after 64 operations at the soonest, so it has seen that many.
+        let then = if ELO { "learning" } else { "balanced" };
+        while !printed().contains(&format!("auto mode runs as {then}: ")) {
+            churn(3 * MIB, 2000);
+        }
+        let state = hakmem::learning().elo.value().map(|elo| elo.state);
+        assert_eq!(state, ELO.then_some(EloState::Learn));
+        // Chosen by name, it is auto no more.
+        assert_eq!(hakmem::set_config("MODE", "balanced"), Ok(()));
+        assert!(!printed().contains("auto mode"), "{}", printed());
+    })
+    .is_good();
+    let kept = [auto, quick, ("HAKMEM_BIGCACHE", "on")];
+    child::run(test, "overridden", &kept, || {
+        while !printed().contains("auto mode runs as minimal") {
+            activity();
+        }
+        let at = filled(5 * MIB);
+        free(at);
+        assert!(resident_pages(at, 5 * MIB).is_some(), "what a variable says stays");
     })
     .is_quiet();
 }

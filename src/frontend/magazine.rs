@@ -17,6 +17,7 @@
 //!
 //! Invariant: storage[1..top] holds distinct blocks of the class; nobody else has them.
 
+use super::tuning;
 use crate::base::sync::{AtomicPtr, Ordering};
 use crate::class::{self, CLASSES, COUNT, MID_BYTES, MOST_BLOCKS, TINY_MAP, TINY_MAX};
 use crate::segment::{ON_DIET, meta};
@@ -229,6 +230,7 @@ impl UnifiedCache {
         } else {
             (info.magazine_start, info.magazine_max)
         };
+        let start = (start << tuning::steps(class)).min(most.max(start));
         ((start >> shift).max(1), (most >> shift).max(1))
     }
 
@@ -240,10 +242,15 @@ impl UnifiedCache {
 
     /// Doubles the capacity if the budgets allow it.
     fn grow(&mut self, class: usize) -> bool {
-        let Some(info) = CLASSES.get(class) else { return false };
         let now = self.state(class).capacity;
         let most = Self::bounds(class).1;
-        let next = (now * 2 + 1).min(most);
+        self.grow_to(class, (now * 2 + 1).min(most))
+    }
+
+    /// Raises the capacity to `next` if the budgets allow it.
+    fn grow_to(&mut self, class: usize, next: u32) -> bool {
+        let Some(info) = CLASSES.get(class) else { return false };
+        let now = self.state(class).capacity;
         let cost = next.saturating_sub(now) as usize * info.size as usize;
         if next <= now || self.grown_bytes + cost > GROWTH_BUDGET.load(Ordering::Relaxed) {
             return false;
@@ -271,11 +278,15 @@ impl UnifiedCache {
         if alternates || (again && self.below_batch_bound(class)) {
             self.grow(class);
         }
+        if tuning::ON && self.state(class).capacity < Self::bounds(class).0 {
+            self.grow_to(class, Self::bounds(class).0);
+        }
         let state = self.state(class);
         if state.storage.is_null() {
             return None;
         }
-        let batch = state.capacity.div_ceil(2) as usize;
+        let whole = tuning::fills_whole(class);
+        let batch = if whole { state.capacity } else { state.capacity.div_ceil(2) } as usize;
         Some((state.storage.wrapping_add(1 + batch), batch))
     }
 

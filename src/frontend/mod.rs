@@ -12,3 +12,4 @@ pub(crate) mod layer;
 mod layers;
 pub(crate) mod magazine;
 pub(crate) mod stack;
+pub(crate) mod tuning;

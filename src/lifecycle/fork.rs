@@ -1,7 +1,7 @@
 //! `fork` in a threaded program: every lock is taken before, released in the parent, reset in the
 //! child.
 //!
-//! **Lock order**, the only one: the worker's round < process start < settings < learner < parking lot < large-block shards < segment <
+//! **Lock order**, the only one: the worker's round < process start < settings < auto mode < engine < learner < parking lot < large-block shards < segment <
 //! spans < metadata. A lock is taken only while holding locks that stand before it.
 //!
 //! In the child only the forking thread's heap is in use; the heaps of the other threads may have
@@ -13,7 +13,7 @@ use super::start;
 use crate::background;
 use crate::large::{big_cache, elo};
 use crate::os;
-use crate::policy::config;
+use crate::policy::{auto, config, engine};
 use crate::segment::{arena, meta, spans};
 use crate::thread::park;
 
@@ -30,6 +30,8 @@ unsafe extern "C" fn before() {
     background::fork_acquire();
     start::fork_acquire();
     config::fork_acquire();
+    auto::fork_acquire();
+    engine::fork_acquire();
     elo::fork_acquire();
     park::fork_acquire();
     big_cache::fork_acquire();
@@ -63,6 +65,8 @@ fn release(child: bool) {
         big_cache::fork_release(child);
         park::fork_release(child);
         elo::fork_release(child);
+        engine::fork_release(child);
+        auto::fork_release(child);
         config::fork_release(child);
         start::fork_release(child);
         background::fork_release(child);

@@ -17,6 +17,7 @@ pub(crate) mod trim;
 mod worker;
 
 use crate::large::big_cache::Slots;
+use crate::policy::auto;
 use crate::policy::config::{self, ConfigError};
 use crate::readers::dump;
 use crate::thread::{heap::Heap, park, tls};
@@ -86,6 +87,7 @@ pub fn set_config(name: &str, text: &str) -> Result<(), ConfigError> {
 
 /// A slow path that needed no more than the slots for large blocks has ended: ticks for it.
 pub(crate) fn tick_own() {
+    auto::saw_large();
     if let Some(heap) = tls::current() {
         // SAFETY: this thread's heap; no other reference is live.
         unsafe { on_turn(heap, tick) };

@@ -4,7 +4,7 @@ use crate::background;
 use crate::base::sync::{AtomicU64, Ordering};
 use crate::large::{big_cache, thermal};
 use crate::os;
-use crate::policy::{config, diet};
+use crate::policy::{auto, config, diet, engine};
 use crate::readers::dump;
 use crate::segment::arena;
 use crate::thread::{heap::Heap, park};
@@ -57,6 +57,10 @@ fn tick_now(heap: &mut Heap, now: u64) {
 pub(super) fn process_tick(now: u64) -> usize {
     let decay = thermal::DECAY_MS.load(Ordering::Relaxed);
     thermal::cool();
+    engine::think();
+    if let Some(mode) = auto::tick() {
+        config::run_as(mode);
+    }
     let mut returned = big_cache::age(now as u32, false);
     // Heaps whose threads are gone: what they cache has been idle since. One that was purged has
     // nothing, unless blocks have been given back to it.

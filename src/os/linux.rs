@@ -339,6 +339,12 @@ pub(crate) fn process_id() -> u32 {
     unsafe { libc::getpid() as u32 }
 }
 
+/// Whether the process has more rights than who started it, whose environment names no files then.
+pub(crate) fn is_elevated() -> bool {
+    // SAFETY: no preconditions.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
 /// Page faults of the process so far.
 pub(crate) fn page_faults() -> u64 {
     let mut usage = core::mem::MaybeUninit::<libc::rusage>::zeroed();

@@ -22,6 +22,7 @@
 //! | `barrier()` | a full memory barrier in every running thread; false: the system has none |
 //! | `write_stderr(bytes)` | one write as far as possible; never fails loudly |
 //! | `page_faults()` | page faults of the process so far; 0 where nobody counts |
+//! | `is_elevated()` | whether the process has more rights than who started it |
 //! | `process_id()` | the number of the process |
 //! | `read_file(path, into)` | the start of a file, without allocating; `None`: it can't be read |
 //! | `replace_file(path, temporary, bytes)` | writes a file under another name, then renames it; false: nothing has changed |

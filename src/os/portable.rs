@@ -146,6 +146,11 @@ pub(crate) fn process_id() -> u32 {
     1
 }
 
+/// Nobody has.
+pub(crate) fn is_elevated() -> bool {
+    false
+}
+
 /// Nobody counts.
 pub(crate) fn page_faults() -> u64 {
     0

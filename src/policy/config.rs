@@ -3,9 +3,10 @@
 //! The environment is read once, on the first slow path after the C library has set it up. A bad
 //! value gets one line that names it, what is allowed and what is used; the program runs on.
 
+use super::auto;
 use super::file::{self, Path};
 use super::settings::{
-    COUNT, DUMP, Form, PREWARM, PRINT, SETTINGS, STATS_SIGNAL, STATS_SIGNALS, Setting, WORKER,
+    AUTO, COUNT, DUMP, Form, PREWARM, PRINT, SETTINGS, STATS_SIGNAL, STATS_SIGNALS, Setting, WORKER,
 };
 use crate::base::sync::{AtomicBool, Ordering};
 use crate::frontend::stack;
@@ -184,12 +185,19 @@ fn take(state: &mut State, name: &[u8], text: &[u8]) {
         ));
         return;
     };
-    if !setting.compiled_in && value != setting.default {
+    if !setting.has(value) {
         report::warn(format_args!(
             "{}={} asks for what is not compiled in; using {}",
             Shown(name),
             Shown(text),
-            Written(setting.form, setting.default)
+            Written(setting.form, now)
+        ));
+        return;
+    }
+    if matches!(setting.form, Form::Path) && os::is_elevated() {
+        report::warn(format_args!(
+            "{} is ignored: the program has more rights than who started it",
+            Shown(name)
         ));
         return;
     }
@@ -217,6 +225,24 @@ fn store(state: &mut State, index: usize, value: u64, text: &[u8], origin: Origi
             }
         }
     }
+}
+
+/// Auto mode has picked a mode: it decides what nobody else has.
+#[cold]
+pub(crate) fn run_as(mode: u64) {
+    let mut state = STATE.lock();
+    if state.values.get(MODE).is_none_or(|chosen| chosen.value != AUTO) {
+        return;
+    }
+    for (setting, slot) in SETTINGS.iter().zip(&mut state.values) {
+        if setting.compiled_in
+            && matches!(slot.origin, Origin::Default | Origin::Mode)
+            && let Some(value) = setting.by_mode(mode)
+        {
+            *slot = Value { value, origin: Origin::Mode };
+        }
+    }
+    apply(&mut state);
 }
 
 /// What the mode asks of each setting that is not compiled in.
@@ -283,7 +309,7 @@ pub fn set(name: &str, text: &str) -> Result<(), ConfigError> {
     let Some(value) = setting.form.parse(text.as_bytes()) else {
         return Err(ConfigError::BadValue);
     };
-    if !setting.compiled_in && value != setting.default {
+    if !setting.has(value) {
         return Err(ConfigError::NotCompiledIn);
     }
     let mut state = STATE.lock();
@@ -336,6 +362,12 @@ pub fn print(out: &mut dyn Write) -> fmt::Result {
                 }
             }
         }
+    }
+    if mode == AUTO
+        && let Some(choice) = auto::choice()
+    {
+        let mode = Written(SETTINGS[MODE].form, choice.mode);
+        writeln!(out, "  auto mode runs as {mode}: {choice}")?;
     }
     stack::draw(out)
 }

@@ -3,7 +3,7 @@
 //!
 //! A new setting is one row here. Assumes that `apply` is called with a value that its form allows.
 
-use super::diet;
+use super::{auto, diet, engine};
 use crate::base::sync::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use crate::class;
 use crate::frontend::{magazine, stack};
@@ -45,15 +45,27 @@ pub(super) struct Setting {
 }
 
 impl Setting {
-    /// What a mode asks of it.
+    /// What a mode asks of it; auto mode begins as the default one.
     pub(super) fn by_mode(&self, mode: u64) -> Option<u64> {
+        let mode = if mode == AUTO { BALANCED } else { mode };
         self.modes?.get(mode as usize).copied()
+    }
+
+    /// Whether this build contains what the value asks for.
+    pub(super) fn has(&self, value: u64) -> bool {
+        let auto = matches!(self.form, Form::Words(words) if core::ptr::eq(words, MODES));
+        (self.compiled_in || value == self.default) && (auto::ON || !auto || value != AUTO)
     }
 }
 
-const MODES: &[&str] = &["minimal", "fast", "balanced", "learning", "research"];
+const MODES: &[&str] = &["minimal", "fast", "balanced", "learning", "research", "auto"];
 const SWITCH: &[&str] = &["off", "on"];
-const BALANCED: u64 = 2;
+pub(super) const MINIMAL: u64 = 0;
+pub(super) const FAST: u64 = 1;
+pub(super) const BALANCED: u64 = 2;
+pub(super) const LEARNING: u64 = 3;
+/// Not a mode of its own: one of the others is picked while the program runs (`auto`).
+pub(super) const AUTO: u64 = 5;
 
 /// Whether threads fill their magazines at their start.
 /// Relaxed: a setting; a late look obeys the one before.
@@ -87,7 +99,7 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
         default: BALANCED,
         modes: None,
         compiled_in: true,
-        apply: absent,
+        apply: |value| auto::enable(value == AUTO),
     },
     Setting {
         name: "TINY_MAX_CLASS",
@@ -253,6 +265,16 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
         apply: elo::set_life,
     },
     Setting {
+        name: "INTELLIGENCE",
+        old: None,
+        category: "Learning",
+        form: Form::Words(SWITCH),
+        default: engine::ON as u64,
+        modes: None,
+        compiled_in: engine::ON,
+        apply: |value| engine::enable(value != 0),
+    },
+    Setting {
         name: "POOL_HOTBOX",
         old: None,
         category: "Cache",
@@ -294,7 +316,7 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
     },
 ];
 /// Number of settings.
-pub(super) const COUNT: usize = 20;
+pub(super) const COUNT: usize = 21;
 impl Form {
     /// The value that a text means; `None` if it is not allowed.
     pub(super) fn parse(self, text: &[u8]) -> Option<u64> {

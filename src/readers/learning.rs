@@ -1,11 +1,11 @@
-//! What the heap has learned: ratings, the decision log.
+//! What the heap has learned: ratings, the decision log, the engine's counts.
 
 use super::rows::Reading;
 use super::table::missing;
 use crate::base::sync::Ordering;
 use crate::large::THRESHOLD;
 use crate::large::elo::{self, Decision, KEPT, Stage, State, league};
-use crate::policy::config;
+use crate::policy::{config, engine};
 use core::fmt::{self, Write};
 
 /// A candidate threshold's standing.
@@ -54,6 +54,19 @@ impl LifeCycle {
     }
 }
 
+/// What the intelligence engine has seen and done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Engine {
+    /// Refills and overflows that were told.
+    pub events: u64,
+    /// Of these, the ones that found the queue full.
+    pub dropped: u64,
+    /// Of these, the ones that were taken in; the rest waits.
+    pub taken: u64,
+    /// Times that a class was tuned.
+    pub tunings: u64,
+}
+
 /// What the heap has learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Learning {
@@ -63,6 +76,8 @@ pub struct Learning {
     pub elo: Reading<Ratings>,
     /// The life cycle (gate `evolution`).
     pub evolution: Reading<LifeCycle>,
+    /// The intelligence engine (gate `intelligence-engine`).
+    pub engine: Reading<Engine>,
 }
 
 /// What the heap has learned.
@@ -70,16 +85,23 @@ pub struct Learning {
 pub fn learning() -> Learning {
     // Before the first allocation nothing has been read yet.
     config::load_environment();
-    snapshot(elo::look(true))
+    snapshot(elo::look(true), engine::look(true))
 }
 
 /// The same without waiting for a lock: `None` if it is taken.
 pub(super) fn try_learning() -> Option<Learning> {
-    let look = elo::look(false);
-    (!elo::ON || look.is_some()).then(|| snapshot(look))
+    let (look, engine) = (elo::look(false), engine::look(false));
+    let all = (!elo::ON || look.is_some()) && (!engine::ON || engine.is_some());
+    all.then(|| snapshot(look, engine))
 }
 
-fn snapshot(look: Option<elo::Look>) -> Learning {
+fn snapshot(look: Option<elo::Look>, engine: Option<engine::Look>) -> Learning {
+    let engine = engine.map(|engine::Look { events, dropped, taken, tunings }| Engine {
+        events,
+        dropped,
+        taken,
+        tunings,
+    });
     let ratings = look.as_ref().map(|look| Ratings {
         state: elo::state(),
         leader: league::threshold(look.league.leader()),
@@ -107,6 +129,7 @@ fn snapshot(look: Option<elo::Look>) -> Learning {
         threshold: THRESHOLD.load(Ordering::Relaxed),
         elo: ratings.map_or(Reading::NotCompiledIn("elo"), Reading::Value),
         evolution: life.map_or(Reading::NotCompiledIn("evolution"), Reading::Value),
+        engine: engine.map_or(Reading::NotCompiledIn("intelligence-engine"), Reading::Value),
     }
 }
 
@@ -151,7 +174,7 @@ impl Learning {
             }
         }
         match &self.evolution {
-            Reading::NotCompiledIn(gate) => missing(out, "evolution", gate),
+            Reading::NotCompiledIn(gate) => missing(out, "evolution", gate)?,
             Reading::Value(life) => {
                 writeln!(out, "  {:<18} {:>14}", "evolution", stage_name(life.stage))?;
                 writeln!(out, "  {:<18} {:>14}", "decisions", life.decisions)?;
@@ -160,7 +183,15 @@ impl Learning {
                     let step = step.name();
                     writeln!(out, "    round {round:<8} {step:<10} {from:>9} -> {to:<9} {figure}")?;
                 }
-                Ok(())
+            }
+        }
+        match &self.engine {
+            Reading::NotCompiledIn(gate) => missing(out, "engine", gate),
+            Reading::Value(Engine { events, dropped, taken, tunings }) => {
+                writeln!(out, "  {:<18} {events:>14}", "engine_events")?;
+                writeln!(out, "    {:<16} {dropped:>14}", "dropped")?;
+                writeln!(out, "    {:<16} {taken:>14}", "taken")?;
+                writeln!(out, "    {:<16} {tunings:>14}", "tunings")
             }
         }
     }
@@ -206,6 +237,14 @@ impl Learning {
                 }
                 out.write_str("]}")?;
             }
+        }
+        out.write_str(",\"engine\":")?;
+        match &self.engine {
+            Reading::NotCompiledIn(_) => out.write_str("null")?,
+            Reading::Value(Engine { events, dropped, taken, tunings }) => write!(
+                out,
+                "{{\"events\":{events},\"dropped\":{dropped},\"taken\":{taken},\"tunings\":{tunings}}}"
+            )?,
         }
         out.write_char('}')
     }
