@@ -48,6 +48,9 @@ fn pages_are_returned_in_batches_but_in_minimal() {
 
 #[test]
 fn free_policy_is_adaptive_but_in_minimal() {
+    if SANITIZED {
+        return; // Many times slower, and `settings` has looked at each policy.
+    }
     let with = [("HAKMEM_BIGCACHE", "on"), ("HAKMEM_BATCH", "on"), ("HAKMEM_DECAY_MS", "100")];
     in_each("free_policy_is_adaptive_but_in_minimal", &with, |mode| {
         // A cold block: kept for good, or gone within a part of a period.
@@ -57,6 +60,9 @@ fn free_policy_is_adaptive_but_in_minimal() {
 
 #[test]
 fn huge_pages_are_left_to_the_heap_but_in_minimal() {
+    if SANITIZED {
+        return; // As above.
+    }
     in_each("huge_pages_are_left_to_the_heap_but_in_minimal", &[], |mode| {
         let first = filled(100);
         let blocks: Vec<_> = (0..100_000).map(|_| filled(1000)).collect();
@@ -86,8 +92,9 @@ fn elo_is_off_frozen_or_learns() {
 #[test]
 fn evolution_is_off_frozen_learns_or_tries() {
     in_each("evolution_is_off_frozen_learns_or_tries", &[], |mode| {
-        churn(100 * MIB, ROUND * 70);
-        churn(300 * MIB, ROUND * 30);
+        // Runs under every threshold, then mappings under every threshold.
+        churn(300 << 10, ROUND * 70);
+        churn(20 * MIB, ROUND * 30);
         let life = hakmem::learning().evolution.value();
         let log = life.map(|life| life.log().map(|entry| entry.step).collect::<Vec<_>>());
         use Step::{Freeze, Relearn, Shift};

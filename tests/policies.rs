@@ -11,7 +11,7 @@ use common::child::{self, Ended, complains};
 use common::memory::resident_pages;
 use common::ratings::{Scratch, parent, ratings};
 use common::work::{ROUND, activity, churn, filled, free, huge_by};
-use common::{MIB, walk};
+use common::{MIB, SANITIZED, walk};
 use hakmem::{EloState, SaveError, Stage, Step, raw};
 
 /// Whether this build has them.
@@ -203,9 +203,10 @@ fn the_life_cycle_goes_as_far_as_it_is_told() {
     for (life, steps, stage) in cases {
         let variables = [("HAKMEM_ELO", "learn"), ("HAKMEM_EVOLUTION", *life)];
         let ended = child::run(test, life, &variables, || {
-            // Mappings under every threshold. 50 rounds make the lead steady; 18 show a shift.
-            churn(100 * MIB, ROUND * 70);
-            churn(300 * MIB, ROUND * 100);
+            // Runs, then mappings, under every threshold. 50 rounds make the lead steady; 18 show a
+            // shift.
+            churn(300 << 10, ROUND * 70);
+            churn(20 * MIB, ROUND * 100);
             let cycle = hakmem::learning().evolution.value();
             assert_eq!(cycle.is_some(), EVOLUTION);
             let Some(cycle) = cycle else { return };
@@ -241,8 +242,8 @@ fn a_learned_state_is_watched_where_that_is_asked_for() {
     let test = "a_learned_state_is_watched_where_that_is_asked_for";
     let variables = [("HAKMEM_ELO", "frozen"), ("HAKMEM_EVOLUTION", "canary")];
     let ended = child::run(test, "", &variables, || {
-        churn(100 * MIB, ROUND * 30);
-        churn(300 * MIB, ROUND * 30);
+        churn(300 << 10, ROUND * 30);
+        churn(20 * MIB, ROUND * 30);
         let cycle = hakmem::learning().evolution.value();
         let log = cycle.map(|cycle| cycle.log().map(|entry| entry.step).collect::<Vec<_>>());
         assert_eq!(log, EVOLUTION.then(|| vec![Step::Freeze, Step::Shift, Step::Freeze]));
@@ -266,7 +267,7 @@ fn threads_and_forks_meet_the_learner() {
                     }
                 });
             }
-            for _ in 0..10 {
+            for _ in 0..if SANITIZED { 0 } else { 10 } {
                 // SAFETY: the child uses the heap, and nothing of the test harness.
                 let pid = unsafe { libc::fork() };
                 if pid == 0 {
