@@ -249,7 +249,8 @@ pub(crate) fn run_as(mode: u64) {
 fn missing(state: &State) -> impl Iterator<Item = (&'static Setting, u64)> {
     let mode = state.values.get(MODE).map_or(0, |mode| mode.value);
     SETTINGS.iter().zip(&state.values).filter_map(move |(setting, value)| {
-        let wanted = setting.by_mode(mode)?;
+        // Auto mode takes what there is.
+        let wanted = setting.by_mode(mode).filter(|_| mode != AUTO)?;
         let open = !setting.compiled_in && value.origin == Origin::Default;
         (open && wanted != setting.default).then_some((setting, wanted))
     })
@@ -351,7 +352,7 @@ pub fn print(out: &mut dyn Write) -> fmt::Result {
                     _ => write!(out, "{:<12}", shown.as_str())?,
                 }
                 write!(out, " {:<9} ", value.origin)?;
-                match setting.by_mode(mode) {
+                match setting.by_mode(mode).filter(|_| mode != AUTO) {
                     _ if setting.compiled_in => out.write_str("yes\n")?,
                     Some(wanted) if wanted != setting.default => {
                         let (mode, wanted) =

@@ -32,8 +32,11 @@ pub(super) struct Queue<const N: usize> {
 
 impl<const N: usize> Queue<N> {
     pub(super) const fn new() -> Self {
-        const EMPTY: Place = Place { turn: AtomicU64::new(0), event: AtomicU32::new(0) };
-        Queue { places: [EMPTY; N], tail: AtomicU64::new(0), dropped: AtomicU64::new(0) }
+        Queue {
+            places: [const { Place { turn: AtomicU64::new(0), event: AtomicU32::new(0) } }; N],
+            tail: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        }
     }
 
     fn place(&self, position: u64) -> Option<(&Place, u64)> {
