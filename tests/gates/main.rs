@@ -35,6 +35,7 @@ const TRACE: bool = cfg!(feature = "tiny-free-trace");
 const RING: bool = cfg!(feature = "tiny-debug-ring");
 const ELO: bool = cfg!(feature = "elo");
 const EVOLUTION: bool = cfg!(feature = "evolution");
+const ENGINE: bool = cfg!(feature = "intelligence-engine");
 const OOB_LOG: bool = cfg!(feature = "p0-class-oob-log");
 
 /// Children whose magazines serve everything that they can: in a build with front-end layers those are

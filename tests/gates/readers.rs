@@ -130,6 +130,6 @@ fn a_dump_tells_everything() {
     let layers =
         if FRONT { stats().layers.iter().filter(|layer| !layer.compiled_in).count() } else { 1 };
     let events = [TRACE, RING, OOB_LOG].iter().filter(|&&on| !on).count();
-    let learned = [ELO, EVOLUTION].iter().filter(|&&on| !on).count();
+    let learned = [ELO, EVOLUTION, ENGINE].iter().filter(|&&on| !on).count();
     assert_eq!(lines, tables + layers + events + learned, "{ended:#?}");
 }
