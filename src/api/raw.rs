@@ -257,23 +257,25 @@ mod tests {
         }
     }
 
+    /// A pointer that may go to another thread.
+    type Crossing = core::sync::atomic::AtomicPtr<u8>;
+
     #[test]
     fn blocks_cross_threads_and_outlive_them() {
         let rounds = if cfg!(miri) { 2 } else { 50 };
         for round in 0..rounds {
-            let made: Vec<usize> = std::thread::spawn(move || {
+            let made: Vec<Crossing> = std::thread::spawn(move || {
                 (0..60)
                     .map(|n| {
                         let at = malloc(n * 13 + round);
                         unsafe { at.write_bytes(n as u8, n * 13 + round) };
-                        at.expose_provenance()
+                        Crossing::new(at)
                     })
                     .collect()
             })
             .join()
             .unwrap();
-            for (n, address) in made.into_iter().enumerate() {
-                let at = core::ptr::with_exposed_provenance_mut::<u8>(address);
+            for (n, at) in made.into_iter().map(Crossing::into_inner).enumerate() {
                 assert!(holds(at, n * 13 + round, n as u8));
                 unsafe { free(at) };
             }

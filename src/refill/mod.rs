@@ -470,12 +470,15 @@ mod tests {
         assert!(bins.carve_fresh(class).is_null(), "a recycled block comes first");
     }
 
+    /// A pointer that may go to another thread.
+    type Crossing = core::sync::atomic::AtomicPtr<u8>;
+
     #[test]
     fn threads_give_back_while_the_owner_takes() {
         let class = class_of(32);
         let owner = bins();
         let rounds = if cfg!(miri) { 4 } else { 200 };
-        let (send, receive) = std::sync::mpsc::channel::<Vec<usize>>();
+        let (send, receive) = std::sync::mpsc::channel::<Vec<Crossing>>();
         let receive = std::sync::Mutex::new(receive);
         std::thread::scope(|scope| {
             let threads = [(); 2].map(|()| {
@@ -483,15 +486,14 @@ mod tests {
                     let mine = bins();
                     loop {
                         let Ok(batch) = receive.lock().unwrap().recv() else { return };
-                        let blocks: Vec<*mut u8> =
-                            batch.into_iter().map(ptr::with_exposed_provenance_mut).collect();
+                        let blocks: Vec<_> = batch.into_iter().map(Crossing::into_inner).collect();
                         give(mine, class, &blocks);
                     }
                 })
             });
             for _ in 0..rounds {
                 let blocks = take(owner, class, 64);
-                send.send(blocks.iter().map(|block| block.expose_provenance()).collect()).unwrap();
+                send.send(blocks.into_iter().map(Crossing::new).collect()).unwrap();
             }
             drop(send);
             for thread in threads {

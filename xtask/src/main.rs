@@ -11,6 +11,7 @@ mod audit;
 mod bench;
 mod ci;
 mod features;
+mod fuzz;
 mod matrix;
 mod model;
 mod real;
@@ -61,6 +62,8 @@ enum Command {
     Sanitize(Box<sanitize::Args>),
     /// Try every interleaving of the concurrent parts under a model checker
     Model(model::Args),
+    /// Feed the heap, its C interface and its readers random inputs under libFuzzer
+    Fuzz(fuzz::Args),
     /// Run all that CI runs
     Ci(Box<ci::Args>),
 }
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Command::Trust(args) => trust::run(*args),
         Command::Sanitize(args) => sanitize::run(*args),
         Command::Model(args) => model::run(args),
+        Command::Fuzz(args) => fuzz::run(args),
         Command::Ci(args) => ci::run(*args),
     };
     match outcome {

@@ -5,8 +5,9 @@
 //! they say. docs/model.md tells what each of them looks for.
 
 use crate::real;
+use crate::sanitize::SKIPPED;
 use crate::shared::registry::PACKAGE;
-use crate::shared::{paths, term};
+use crate::shared::{command, paths, term};
 use crate::test::process;
 use crate::test::tally::Tally;
 use anyhow::{Result, bail};
@@ -68,6 +69,11 @@ struct Scenario {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<ExitCode> {
+    if let Some(missing) = command::unfetched(&paths::root().join("Cargo.toml")) {
+        println!("SKIPPED: {missing}");
+        println!("{}", Tally::SKIPPED.line());
+        return Ok(ExitCode::from(SKIPPED));
+    }
     let mut scenarios: Vec<Scenario> = Vec::new();
     let mut tally = Tally::default();
     let ended = process::stream(invocation(&args), LIMIT, |line| {
@@ -113,7 +119,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
 }
 
 fn invocation(args: &Args) -> Command {
-    let mut cargo = Command::new("cargo");
+    let mut cargo = command::cargo();
     cargo.args(["test", "--package", PACKAGE, "--lib", "--features", GATES]);
     cargo.args(["--target-dir".as_ref(), paths::target().join("model").as_os_str()]);
     // Of the portable system below the model a part is not used.
@@ -124,7 +130,6 @@ fn invocation(args: &Args) -> Command {
     }
     let filter = args.filter.as_deref().unwrap_or_default();
     cargo.args([&format!("{filter}::model::"), "--", "--nocapture", "--test-threads=1"]);
-    cargo.current_dir(paths::root());
     cargo
 }
 

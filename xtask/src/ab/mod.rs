@@ -268,7 +268,7 @@ fn full_disk(error: anyhow::Error) -> anyhow::Error {
 }
 
 /// Reads `90s`, `5m`, `1h` or plain seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
         Some(number) => (number, text.as_bytes()[text.len() - 1]),
         None => (text, b's'),

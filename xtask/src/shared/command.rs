@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// A `cargo` invocation in the checkout, without the variables that the outer `cargo run` sets
@@ -30,6 +31,21 @@ pub fn output(command: &mut Command) -> Result<Output> {
         bail!("`{shown}` failed ({}):\n{}", output.status, tail(&output.stderr, 30));
     }
     Ok(output)
+}
+
+/// Why the crates that a checked-in lock file names can't be had here, if they can't.
+pub fn unfetched(manifest: &Path) -> Option<String> {
+    let mut fetch = cargo();
+    fetch.args(["fetch", "--locked", "--manifest-path"]).arg(manifest);
+    output(&mut fetch).err().map(|error| {
+        let error = format!("{error:#}");
+        let line = error.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+        format!(
+            "the crates that {} asks for cannot be fetched: {}",
+            manifest.display(),
+            line.trim()
+        )
+    })
 }
 
 /// Runs to the end and returns standard output as text.
