@@ -3,7 +3,7 @@
 //! As in a magazine, a null lies below the blocks of each array, so that "empty" is a null in the slot
 //! just loaded; but tops are offsets instead of pointers, as the arrays move with their heap.
 
-use super::layer::Slot;
+use super::layer::{Fill, Slot};
 use core::cell::Cell;
 use core::ptr;
 
@@ -145,5 +145,19 @@ impl<const FIRST: usize, const ARRAYS: usize, const SLOTS: usize> Arrays<FIRST, 
         let array = Self::of(class);
         self.top(array).set(self.top(array).get() - count as u32 * SLOT);
         count
+    }
+
+    /// The class has no block here: fills its array with up to `want` blocks, and gives their number.
+    pub(super) fn fill(&mut self, class: usize, want: usize, fill: Fill<'_>) -> usize {
+        debug_assert_eq!(self.count(class), 0);
+        let want = want.min(self.capacity(class));
+        let array = Self::of(class);
+        let Some(slots) = self.slots.get_mut(array) else { return 0 };
+        let first = slots.as_mut_ptr().wrapping_add(1).cast::<Slot>();
+        let got = fill(first.wrapping_add(want), want);
+        // SAFETY: slots 1..=want exist, and the last `got` of them have been written.
+        unsafe { first.copy_from(first.add(want - got), got) };
+        self.top(array).set(Self::bottom(array) + got as u32 * SLOT);
+        got
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! Generic over the list of layers, so that a new layer is tested by being in it, in every build.
 
-use super::layer::{FrontendLayer, Slot};
+use super::layer::{Event, FrontendLayer, Slot};
 use super::magazine::UnifiedCache;
 use super::stack::{Chain, End, If, Keep, Layers, Over, Place};
 use crate::class::{COUNT, FIRST_MID};
@@ -134,7 +134,9 @@ impl<C: Chain> Trial<C> {
             3 => self.refill(class),
             4 => self.books_agree(),
             5 if class != 0 => self.give_magazine_storage(class),
-            6..23 => self.push(class),
+            6 => self.layers.hear(class, Event::Overflow),
+            7 => self.layers.hear(class, Event::Idle),
+            8..24 => self.push(class),
             _ => self.pop(class),
         }
     }
@@ -205,6 +207,7 @@ impl<C: Chain> Trial<C> {
             self.pop(class);
         }
         let (store, mut brought) = (&mut self.store, Vec::new());
+        self.layers.hear(class, Event::Refill);
         let first = self.layers.refill(class, &mut |end, want| {
             let want = if store.used % 3 == 0 { want / 2 } else { want };
             for at in 0..want {

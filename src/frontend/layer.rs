@@ -27,6 +27,17 @@ pub(crate) type Slot = *mut u8;
 /// Takes `want` blocks from the slabs, written downwards from the pointer; gives their number.
 pub(crate) type Fill<'a> = &'a mut dyn FnMut(*mut Slot, usize) -> usize;
 
+/// What has happened to a class, as slow paths see it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Event {
+    /// A request found all layers and the magazine empty.
+    Refill,
+    /// A free found all of them full.
+    Overflow,
+    /// The layers have stood still for a decay period.
+    Idle,
+}
+
 /// A front-end layer.
 ///
 /// # Safety
@@ -68,6 +79,11 @@ pub(crate) unsafe trait FrontendLayer: Sized {
     /// Hands blocks of `class` out until `keep` are left or `out` is full, those that have been here
     /// longest first. Gives their number.
     fn drain(&mut self, class: usize, keep: usize, out: &mut [Slot]) -> usize;
+
+    /// Something has happened to `class`, for layers that adapt.
+    fn hear(&mut self, class: usize, event: Event) {
+        let _ = (class, event);
+    }
 
     /// A layer that brings its own batches in: takes one from the slabs for a request that found
     /// everything empty, and gives its first block (null: there is no memory). `None`: the magazine

@@ -32,7 +32,8 @@ struct Nothing([Slot; 2]);
 unsafe impl Sync for Nothing {}
 static NOTHING: Nothing = Nothing([ptr::null_mut(); 2]);
 
-const fn nothing_top() -> *mut Slot {
+/// Right behind a null: the top and the limit of an array without storage.
+pub(super) const fn nothing_top() -> *mut Slot {
     (&raw const NOTHING.0).cast::<Slot>().cast_mut().wrapping_add(1)
 }
 

@@ -6,8 +6,14 @@
 //! whether it is compiled in, so that an absent one is a zero-sized [`Off`] and its step of the chain
 //! folds away. `pop` and `push` are inlined into the fast path; everything else is for slow paths.
 
-use super::layer::{ClassMask, Fill, FrontendLayer, Off, Slot};
+use super::layer::{ClassMask, Event, Fill, FrontendLayer, Off, Slot};
+use super::layers::class5::{self, Class5};
 use super::layers::fast_cache::{self, FastCache};
+use super::layers::front_c23::{self, FrontC23};
+use super::layers::heap_v2::{self, HeapV2};
+use super::layers::hot_pop::{self, HotPop};
+use super::layers::ring_cache::{self, RingCache};
+use super::layers::sfc::{self, Sfc};
 use super::layers::ultra_hot::{self, UltraHot};
 use super::magazine::{self, UnifiedCache};
 use crate::base::sync::{AtomicBool, Ordering};
@@ -21,8 +27,14 @@ use core::marker::PhantomData;
 #[rustfmt::skip]
 pub(super) type Layers =
     Over<If<{ ultra_hot::ON }, UltraHot>,
+    Over<If<{ front_c23::ON }, FrontC23>,
+    Over<If<{ class5::ON }, Class5>,
     Over<If<{ fast_cache::ON }, FastCache>,
-    End>>;
+    Over<If<{ ring_cache::ON }, RingCache>,
+    Over<If<{ heap_v2::ON }, HeapV2>,
+    Over<If<{ sfc::ON }, Sfc>,
+    Over<If<{ hot_pop::ON }, HotPop>,
+    End>>>>>>>>;
 
 /// A layer that is compiled in if `ON`.
 pub(crate) struct If<const ON: bool, L>(PhantomData<L>);
@@ -151,6 +163,7 @@ pub(crate) trait Chain {
     fn tune(&mut self, class: usize, flush: Flush<'_>);
     fn drain(&mut self, class: usize, keep: Keep, flush: Flush<'_>);
     fn refill(&mut self, class: usize, fill: Fill<'_>) -> Option<*mut u8>;
+    fn hear(&mut self, class: usize, event: Event);
     fn about(visit: &mut dyn FnMut(About));
 }
 
@@ -188,6 +201,9 @@ impl Chain for End {
     fn refill(&mut self, _class: usize, _fill: Fill<'_>) -> Option<*mut u8> {
         None
     }
+
+    #[inline(always)]
+    fn hear(&mut self, _class: usize, _event: Event) {}
 
     #[inline(always)]
     fn about(_visit: &mut dyn FnMut(About)) {}
@@ -292,6 +308,14 @@ impl<P: Place, R: Chain> Chain for Over<P, R> {
         self.1.refill(class, fill)
     }
 
+    #[inline(always)]
+    fn hear(&mut self, class: usize, event: Event) {
+        if P::ON && P::Present::CLASSES.has(class) {
+            self.0.hear(class, event);
+        }
+        self.1.hear(class, event);
+    }
+
     fn about(visit: &mut dyn FnMut(About)) {
         visit(About {
             name: P::Layer::NAME,
@@ -372,12 +396,20 @@ impl FrontEnd {
         let Some(seen) = self.seen.get_mut(class) else { return };
         if core::mem::replace(seen, count) == count && count != 0 {
             self.layers.drain(class, Keep::Half, flush);
+            self.layers.hear(class, Event::Idle);
         }
+    }
+
+    /// A free of `class` found everything full.
+    #[inline(always)]
+    pub(crate) fn overflowed(&mut self, class: usize) {
+        self.layers.hear(class, Event::Overflow);
     }
 
     /// Lets a layer that brings in its own batches serve a request that found everything empty.
     #[inline(always)]
     pub(crate) fn refill(&mut self, class: usize, fill: Fill<'_>) -> Option<*mut u8> {
+        self.layers.hear(class, Event::Refill);
         self.layers.refill(class, fill)
     }
 }

@@ -197,6 +197,7 @@ impl Heap {
             // They were closed, or this thread's heap was another one a moment ago.
             return self.tally.layer_freed(class, block);
         }
+        self.layers.overflowed(class);
         self.tally.overflowed(class, block);
         if let Some((oldest, count)) = self.cache.begin_overflow(class) {
             if count == 0 {

@@ -7,7 +7,16 @@ use crate::common::walk;
 use hakmem::{LAYERS, LayerCount, Reading, raw, stats};
 
 /// What the layers cover, as the specification has it.
-const COVERED: &[(&str, &[usize])] = &[("ultra-hot", &[2, 3, 4, 5]), ("fast-cache", &[0, 1, 2, 3])];
+const COVERED: &[(&str, &[usize])] = &[
+    ("ultra-hot", &[2, 3, 4, 5]),
+    ("front-c23", &[2, 3]),
+    ("class5-hot-path", &[5]),
+    ("fast-cache", &[0, 1, 2, 3]),
+    ("ring-cache", &[2, 3, 5]),
+    ("heap-v2", &[0, 1, 2, 3]),
+    ("sfc", &[0, 1, 2, 3, 4, 5, 6, 7]),
+    ("hot-pop", &[0, 1, 2, 3]),
+];
 
 /// A size of each class group.
 const SIZES: [usize; 8] = [8, 16, 32, 64, 128, 256, 512, 1024];

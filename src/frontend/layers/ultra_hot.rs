@@ -62,7 +62,12 @@ impl UltraHot {
     fn block(word: Slot, class: usize) -> *mut u8 {
         // Empty and closed words keep a low bit of the tag.
         let block = word.map_addr(|word| word ^ tag(class));
-        if block.addr() & TAGS == 0 { block } else { ptr::null_mut() }
+        if block.addr() & TAGS != 0 {
+            return ptr::null_mut();
+        }
+        // SAFETY: a word with this class's tag was a block's address with it, and no block lies at 0.
+        unsafe { core::hint::assert_unchecked(!block.is_null()) };
+        block
     }
 }
 

@@ -1,0 +1,106 @@
+//! Class5 hot path: a path of their own for blocks of 144 to 256 bytes, group C5.
+//!
+//! The idea: one size that a program uses most should not share anything. Its classes are tested for
+//! before any other layer's, have arrays at fixed places, and are refilled from the slabs in batches of
+//! a fixed length; the magazine only takes what does not fit.
+
+use crate::frontend::arrays::Arrays;
+use crate::frontend::layer::{ClassMask, Fill, FrontendLayer, Slot};
+use crate::frontend::magazine::UnifiedCache;
+
+pub(crate) const ON: bool = cfg!(feature = "class5-hot-path");
+
+const CLASSES: ClassMask = ClassMask::groups(&[5]);
+/// Blocks per class.
+const BLOCKS: usize = 32;
+/// Blocks that a batch brings.
+const BATCH: usize = 16;
+
+/// The arrays of the group's classes.
+pub(crate) struct Class5(
+    Arrays<{ CLASSES.first() }, { CLASSES.last() - CLASSES.first() + 1 }, { BLOCKS + 1 }>,
+);
+
+// SAFETY: an array has a block from its push or its batch to its pop or drain.
+unsafe impl FrontendLayer for Class5 {
+    const NAME: &'static str = "class5-hot-path";
+    const RANK: usize = 4;
+    const ON: bool = ON;
+    const CLASSES: ClassMask = CLASSES;
+    const NEW: Self = Class5(Arrays::NEW);
+
+    #[inline(always)]
+    fn pop(&self, class: usize, _behind: &UnifiedCache) -> *mut u8 {
+        self.0.pop(class)
+    }
+
+    #[inline(always)]
+    fn push(&self, class: usize, block: *mut u8, _behind: &UnifiedCache) -> bool {
+        self.0.push(class, block)
+    }
+
+    fn each_block(&self, class: usize, visit: &mut dyn FnMut(*mut u8)) {
+        self.0.each_block(class, visit);
+    }
+
+    fn count(&self, class: usize) -> usize {
+        self.0.count(class)
+    }
+
+    fn most(_class: usize) -> usize {
+        BLOCKS
+    }
+
+    fn capacity(&self, class: usize) -> usize {
+        self.0.capacity(class)
+    }
+
+    fn set_capacity(&mut self, class: usize, capacity: usize) {
+        self.0.set_capacity(class, capacity);
+    }
+
+    fn drain(&mut self, class: usize, keep: usize, out: &mut [Slot]) -> usize {
+        self.0.drain(class, keep, out)
+    }
+
+    fn refill(&mut self, class: usize, fill: Fill<'_>) -> Option<*mut u8> {
+        if self.0.capacity(class) == 0 {
+            return None;
+        }
+        self.0.fill(class, BATCH, fill);
+        Some(self.0.pop(class))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::ptr;
+
+    #[test]
+    fn a_miss_brings_a_batch_and_the_next_requests_need_none() {
+        let (behind, mut layer) = (UnifiedCache::new(), Class5::NEW);
+        let class = CLASSES.last();
+        let mut nothing =
+            |_: *mut Slot, _: usize| -> usize { panic!("closed, it asks for nothing") };
+        assert!(layer.refill(class, &mut nothing).is_none());
+        layer.set_capacity(class, BLOCKS);
+        let mut asked = 0;
+        let first = layer.refill(class, &mut |end, want| {
+            asked = want;
+            for n in 0..want {
+                // SAFETY: `want` slots below `end` are writable.
+                unsafe { *end.sub(n + 1) = ptr::without_provenance_mut(256 * (n + 1)) };
+            }
+            want
+        });
+        assert_eq!((asked, first), (BATCH, Some(ptr::without_provenance_mut(256))));
+        for n in 1..BATCH {
+            assert_eq!(layer.pop(class, &behind).addr(), 256 * (n + 1));
+        }
+        assert!(layer.pop(class, &behind).is_null());
+        // No memory: the request fails, and nothing is here.
+        assert_eq!(layer.refill(class, &mut |_, _| 0), Some(ptr::null_mut()));
+        assert_eq!(layer.count(class), 0);
+    }
+}
