@@ -36,6 +36,7 @@ impl Types for End {
 impl<P: Place, R: Types> Types for Over<P, R> {
     fn each() {
         obeys_capacities::<P::Layer>();
+        keeps_what_is_no_block::<P::Layer>();
         Trial::<Alone<P::Layer>>::run(P::Layer::NAME.to_string());
         R::each();
     }
@@ -256,6 +257,24 @@ impl<C: Chain> Trial<C> {
             }
         }
         assert!(self.inside.is_empty(), "{} kept {}", self.name, self.inside.len());
+    }
+}
+
+/// What is not a block's start comes back as it was, as the class it was freed as: its slab finds out
+/// that it is none.
+fn keeps_what_is_no_block<L: FrontendLayer>() {
+    let behind = UnifiedCache::new();
+    let mut layer = L::NEW;
+    let mut store = Store::new(COUNT);
+    for class in (1..COUNT).filter(|&class| L::CLASSES.has(class)) {
+        layer.set_capacity(class, L::most(class));
+        let inside = store.fresh().unwrap().wrapping_add(8);
+        if layer.push(class, inside, &behind) {
+            assert_eq!(layer.count(class), 1, "{} {class}", L::NAME);
+            let mut out = [core::ptr::null_mut(); 2];
+            assert_eq!(layer.drain(class, 0, &mut out), 1, "{} {class}", L::NAME);
+            assert_eq!(out[0], inside, "{} {class}", L::NAME);
+        }
     }
 }
 

@@ -93,7 +93,8 @@ unsafe impl FrontendLayer for UltraHot {
     #[inline(always)]
     fn push(&self, class: usize, block: *mut u8, _behind: &UnifiedCache) -> bool {
         let slot = self.slot(class);
-        if !slot.get().is_null() {
+        // An address inside a block has no room for the tag: the slab will find out what it is.
+        if slot.get().addr() | (block.addr() & TAGS) != 0 {
             return false;
         }
         slot.set(block.map_addr(|block| block | tag(class)));

@@ -128,6 +128,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
 /// The tests that can tell whether a counter, a trace or a log is right.
 const TELLING: &[&str] = &["--lib", "--test", "gates", "--test", "model"];
 
+const EVERY: &[&str] = &["--lib", "--tests"];
+
 /// Every suite, from the registry. With `thorough`, every test with each gate.
 fn suites(registry: &Registry, thorough: bool) -> Vec<Suite> {
     let suite = |name: String, words: &[&str]| Suite {
@@ -149,10 +151,9 @@ fn suites(registry: &Registry, thorough: bool) -> Vec<Suite> {
         // What its row lists is what can tell; the suite of all gates runs the rest.
         let listed = gate.listed("tests");
         let mut tests: Vec<&str> = match () {
-            () if thorough => vec!["--lib", "--tests"],
+            () if thorough => EVERY.to_vec(),
             () if !listed.is_empty() => vec!["--lib"],
-            () if tests_stand_for_all(gate.kind) => TELLING.to_vec(),
-            () => vec!["--lib", "--tests"],
+            () => tests_of(gate.kind).to_vec(),
         };
         if !thorough {
             tests.extend(listed.iter().flat_map(|test| ["--test", test.as_str()]));
@@ -160,6 +161,8 @@ fn suites(registry: &Registry, thorough: bool) -> Vec<Suite> {
         let words = [&["--package", PACKAGE, "--features", name], tests.as_slice()].concat();
         suites.push(suite(format!("gate {name}"), &words));
     }
+    let layers = [&["--package", PACKAGE, "--features", "layers"], EVERY].concat();
+    suites.push(suite("all layers".into(), &layers));
     let every: Vec<String> =
         every_feature(registry).iter().map(|feature| format!("{PACKAGE}/{feature}")).collect();
     suites.push(suite(
@@ -169,10 +172,14 @@ fn suites(registry: &Registry, thorough: bool) -> Vec<Suite> {
     suites
 }
 
-/// Gates that decide nothing, and layers: each layer and each pair of them is put through every call
-/// by unit tests of every build, and all of them together get every test.
-fn tests_stand_for_all(kind: Kind) -> bool {
-    kind.removal() || kind == Kind::Layer
+/// The tests that a gate of this kind gets. A layer needs fewer by itself: unit tests of every build put
+/// each layer and each pair through every call, and all of them together get every test.
+fn tests_of(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        kind if kind.removal() => TELLING,
+        Kind::Layer => &["--lib", "--test", "model"],
+        _ => EVERY,
+    }
 }
 
 impl Suite {
@@ -314,10 +321,12 @@ mod tests {
             let suite = |name: &str| suites.iter().find(|suite| suite.name == name);
             for (name, gate) in &registry.gates {
                 let suite = suite(&format!("gate {name}")).unwrap_or_else(|| panic!("{name}"));
-                // What decides something is tested whole, unless its row says which tests can tell.
+                // What decides something is tested whole, unless its row says which tests can tell;
+                // layers are, together.
                 let listed = gate.listed("tests");
                 let has = |word: &str| suite.arguments.iter().any(|known| known == word);
-                let brief = tests_stand_for_all(gate.kind) || !listed.is_empty();
+                let brief =
+                    gate.kind.removal() || gate.kind == Kind::Layer || !listed.is_empty();
                 assert_eq!(has("--tests"), thorough || !brief, "{name}");
                 for test in listed {
                     let tests = paths::root().join("tests");
@@ -327,7 +336,9 @@ mod tests {
                     assert_eq!(has(&test), !thorough, "{name}");
                 }
             }
-            assert!(suite("workspace").is_some() && suite("all gates").is_some());
+            for name in ["workspace", "all layers", "all gates"] {
+                assert!(suite(name).is_some(), "{name}");
+            }
         }
     }
 
