@@ -325,8 +325,7 @@ mod tests {
                 // layers are, together.
                 let listed = gate.listed("tests");
                 let has = |word: &str| suite.arguments.iter().any(|known| known == word);
-                let brief =
-                    gate.kind.removal() || gate.kind == Kind::Layer || !listed.is_empty();
+                let brief = gate.kind.removal() || gate.kind == Kind::Layer || !listed.is_empty();
                 assert_eq!(has("--tests"), thorough || !brief, "{name}");
                 for test in listed {
                     let tests = paths::root().join("tests");
