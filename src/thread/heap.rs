@@ -75,6 +75,27 @@ pub(crate) unsafe fn tally_of(heap: *const Heap) -> &'static Tally {
     unsafe { &(*heap.cast::<Home>()).tally }
 }
 
+/// A batch from the slabs, `want` blocks at most, right below `end`. Gives their number.
+///
+/// # Safety
+/// `want` slots below `end` are writable.
+#[inline(always)]
+unsafe fn fill(
+    bins: &mut Bins,
+    quarantine: &mut Quarantine,
+    class: usize,
+    end: *mut *mut u8,
+    want: usize,
+) -> usize {
+    // SAFETY: as the caller promised.
+    let got = unsafe { bins.refill(class, end, want) };
+    if harden::ON {
+        // SAFETY: the refill wrote `got` blocks right below `end`.
+        quarantine.shuffle(unsafe { core::slice::from_raw_parts_mut(end.sub(got), got) });
+    }
+    got
+}
+
 impl Heap {
     pub(super) const fn new(pending: &'static PendingStack, turn: &'static Turn) -> Self {
         Heap {
@@ -143,12 +164,8 @@ impl Heap {
             return self.refill_one(class, started);
         };
         // SAFETY: `batch` slots below `end` are writable (contract of `begin_refill`).
-        let got = unsafe { self.bins.refill(class, end, batch) };
-        if harden::ON {
-            // SAFETY: the refill wrote `got` blocks right below `end`.
-            self.quarantine.shuffle(unsafe { core::slice::from_raw_parts_mut(end.sub(got), got) });
-        }
-        // SAFETY: as above.
+        let got = unsafe { fill(&mut self.bins, &mut self.quarantine, class, end, batch) };
+        // SAFETY: the refill wrote `got` blocks right below `end`.
         unsafe { self.cache.end_refill(class, batch, got) };
         self.tally.refilled(class, got, started);
         self.cache.pop(class)
@@ -157,10 +174,10 @@ impl Heap {
     /// A batch for a layer that brings in its own, and one block of it. `None`: no layer does.
     #[inline(always)]
     fn refill_layer(&mut self, class: usize, started: u64) -> Option<*mut u8> {
-        let (bins, mut got) = (&mut self.bins, 0);
+        let (bins, quarantine, mut got) = (&mut self.bins, &mut self.quarantine, 0);
         let block = self.layers.refill(class, &mut |end, want| {
             // SAFETY: `want` slots below `end` are writable (contract of `FrontendLayer::refill`).
-            got = unsafe { bins.refill(class, end, want) };
+            got = unsafe { fill(bins, quarantine, class, end, want) };
             got
         })?;
         self.tally.refilled(class, got, started);
