@@ -100,6 +100,54 @@ fn cached_blocks_of_an_idle_thread_go_back() {
 }
 
 #[test]
+fn what_comes_home_to_a_parked_heap_goes_back() {
+    const BLOCKS: usize = 4000;
+    let settings: &[(&str, &str)] =
+        if ON { &[("HAKMEM_WORKER", "on"), ("HAKMEM_DECAY_MS", "1")] } else { &[] };
+    child::run("what_comes_home_to_a_parked_heap_goes_back", "", settings, || {
+        let own = thinned(4 * MIB);
+        let count = threads() - usize::from(ON);
+        let (give, blocks) = std::sync::mpsc::channel::<Vec<usize>>();
+        let (ready, born) = std::sync::mpsc::channel::<()>();
+        let freer = std::thread::spawn(move || {
+            // A heap of its own, before there is one to take over.
+            let first = raw::malloc(10);
+            ready.send(()).expect("waited for");
+            let first = [first.expose_provenance()];
+            for at in blocks.recv().expect("blocks").into_iter().chain(first) {
+                // SAFETY: ours, freed once.
+                unsafe { raw::free(std::ptr::with_exposed_provenance_mut(at)) };
+            }
+        });
+        born.recv().expect("the other thread");
+        let made = std::thread::spawn(|| {
+            (0..BLOCKS).map(|_| raw::malloc(1000).expose_provenance()).collect::<Vec<_>>()
+        });
+        let made = made.join().expect("the thread");
+        // The maker's heap is purged while its blocks are in use, then given them back by a heap that
+        // the worker empties.
+        raw::collect();
+        give.send(made).expect("the other thread waits");
+        freer.join().expect("the other thread");
+        std::thread::sleep(Duration::from_millis(if ON { 100 } else { 0 }));
+        for at in own {
+            // SAFETY: ours, freed once.
+            unsafe { raw::free(at) };
+        }
+        if ON {
+            assert_eq!(hakmem::set_config("WORKER", "off"), Ok(()));
+            while threads() > count {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        raw::collect();
+        assert_eq!(walk().user(), 0);
+        assert_eq!(hakmem::stats().in_use_bytes, 0, "kept by a heap that nobody has");
+    })
+    .is_quiet();
+}
+
+#[test]
 fn a_small_program_has_no_worker() {
     child::run("a_small_program_has_no_worker", "", &[], || {
         let count = threads();

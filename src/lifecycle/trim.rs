@@ -61,24 +61,29 @@ pub(super) fn process_tick(now: u64) -> usize {
     if let Some(mode) = auto::tick() {
         config::run_as(mode);
     }
-    let mut returned = big_cache::age(now as u32, false);
+    let mut returned = big_cache::age(now as u32, false) + empty_one_parked(now).unwrap_or(0);
+    if thermal::POLICY.load(Ordering::Relaxed) != thermal::FreePolicy::Keep as u8 {
+        returned += arena::purge(decay, os::discard);
+    }
+    returned
+}
+
+/// Empties one of the parked heaps that have been idle. Gives the bytes returned; `None`: there is none.
+pub(super) fn empty_one_parked(now: u64) -> Option<usize> {
+    let decay = thermal::DECAY_MS.load(Ordering::Relaxed);
     // Heaps whose threads are gone: what they cache has been idle since. One that was purged has
     // nothing, unless blocks have been given back to it.
     let idle = |at: u64, waiting| match at {
         u64::MAX => waiting,
         at => now.saturating_sub(at) >= u64::from(decay),
     };
-    if let Some(parked) = park::take_if(idle) {
-        // SAFETY: taken out of the lot, so ours until it is parked again.
-        unsafe {
-            returned += empty(parked);
-            park::park(parked, true);
-        }
+    let parked = park::take_if(idle)?;
+    // SAFETY: taken out of the lot, so ours until it is parked again.
+    unsafe {
+        let returned = empty(parked);
+        park::park(parked, true);
+        Some(returned)
     }
-    if thermal::POLICY.load(Ordering::Relaxed) != thermal::FreePolicy::Keep as u8 {
-        returned += arena::purge(decay, os::discard);
-    }
-    returned
 }
 
 /// Sends every block that a parked heap caches home, and returns its free pages. Gives the bytes

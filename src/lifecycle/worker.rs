@@ -17,6 +17,12 @@ pub(crate) fn nudge() {
 fn round() -> (Found, u32) {
     let now = os::now_ms();
     let mut returned = trim::process_tick(now);
+    // Nobody else may come to do it, and there may be many; each once, as others may give back to them
+    // all the time.
+    let (heaps, _) = park::counts();
+    for bytes in (0..heaps).map_while(|_| trim::empty_one_parked(now)) {
+        returned += bytes;
+    }
     park::each(|heap| {
         // SAFETY: heaps live for ever, and `door` is written before one is published. During a visit
         // nobody else touches the fields that `age_behind` does.

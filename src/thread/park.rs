@@ -61,6 +61,7 @@ pub(crate) fn take_if(wanted: impl Fn(u64, bool) -> bool) -> Option<*mut Heap> {
             if wanted((*heap).parked_at, !(*heap).bins.pending.is_empty()) {
                 *link = (*heap).next_parked;
                 lot.count -= 1;
+                (*heap).door.open();
                 return Some(heap);
             }
             link = &raw mut (*heap).next_parked;
@@ -76,6 +77,8 @@ pub(crate) fn take_if(wanted: impl Fn(u64, bool) -> bool) -> Option<*mut Heap> {
 /// The calling thread has the heap and uses it no more.
 pub(crate) unsafe fn park(heap: *mut Heap, purged: bool) {
     let now = if purged { u64::MAX } else { os::now_ms() };
+    // SAFETY: ours by contract; the door is written before anyone has the heap.
+    unsafe { (*heap).door }.close();
     let mut lot = LOT.lock();
     // SAFETY: ours by contract.
     unsafe {

@@ -77,6 +77,22 @@ impl Door {
         Inside { door: self, before }
     }
 
+    /// The heap is about to be parked: no visit until [`Door::open`]. What the worker took in for a
+    /// parked heap would look as if nobody had given anything back, and stay there.
+    #[inline(always)]
+    pub(crate) fn close(self) {
+        core::mem::forget(self.enter());
+    }
+
+    /// The heap is nobody's and no longer parked.
+    #[inline(always)]
+    pub(crate) fn open(self) {
+        for turn in self.0 {
+            // Release: as at the end of a turn.
+            turn.busy.store(0, Ordering::Release);
+        }
+    }
+
     /// The worker's visit: runs `act` if the heap's thread is on no slow path.
     pub(crate) fn visit<R>(self, act: impl FnOnce() -> R) -> Option<R> {
         let turn = self.0.first()?;
