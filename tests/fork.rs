@@ -3,36 +3,12 @@
 
 mod common;
 
+use common::fork::{fork, wait};
 use common::random::Random;
-use common::{SANITIZED, alone, child, rounds, walk};
+use common::{SANITIZED, alone, child, number, rounds, walk};
 use hakmem::raw;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-
-/// Forks; the child runs `body`, which may use this heap but not the system's, and exits with the
-/// code that it gives.
-fn fork(body: impl FnOnce() -> i32) -> libc::pid_t {
-    // SAFETY: the child calls only what is safe after a fork in a threaded program, and _exit.
-    unsafe {
-        let child = libc::fork();
-        assert!(child >= 0, "fork");
-        if child == 0 {
-            // A child that hangs on a lock is a failure, not a test that never ends.
-            libc::alarm(20);
-            let code = body();
-            libc::_exit(code);
-        }
-        child
-    }
-}
-
-/// Waits for a child and gives its exit code, or the signal that ended it as a negative number.
-fn wait(child: libc::pid_t) -> i32 {
-    let mut status = 0;
-    // SAFETY: our child, a valid place.
-    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-    if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -libc::WTERMSIG(status) }
-}
 
 /// Every kind of call, on small arrays of the stack; 0 if all is well.
 fn exercise(seed: u64) -> i32 {
@@ -81,6 +57,7 @@ fn exercise(seed: u64) -> i32 {
     0
 }
 
+/// `FORKS` sets the number of forks.
 #[test]
 fn forks_under_load() {
     let _alone = alone();
@@ -117,7 +94,8 @@ fn forks_under_load() {
         // SAFETY: ours, 5000 bytes long.
         unsafe { mine.write_bytes(0x3C, 5000) };
         let started = Instant::now();
-        for round in 0..rounds(150) {
+        let forks = number("FORKS", rounds(200));
+        for round in 0..forks {
             let child = fork(|| {
                 // SAFETY: the parent's block is the child's, too.
                 unsafe {
@@ -129,7 +107,8 @@ fn forks_under_load() {
                 exercise(round as u64)
             });
             assert_eq!(wait(child), 0, "child {round} (negative: the signal that ended it)");
-            if started.elapsed() > Duration::from_secs(60) {
+            // Enough of it day by day; what was asked for is done to the end.
+            if std::env::var_os("FORKS").is_none() && started.elapsed() > Duration::from_secs(60) {
                 break;
             }
         }

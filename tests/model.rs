@@ -5,7 +5,7 @@ mod common;
 
 use common::model::{Call, Model};
 use common::random::Random;
-use common::{alone, rounds, walk};
+use common::{alone, number, rounds, walk};
 use hakmem::raw;
 use proptest::prelude::*;
 use std::sync::mpsc;
@@ -81,11 +81,6 @@ proptest! {
 /// Seeded and longer. `MODEL_CALLS` sets the number of calls, `MODEL_SEED` the seed.
 #[test]
 fn a_long_run_keeps_the_promises() {
-    let number = |name: &str, usual: usize| {
-        std::env::var(name).map_or(usual, |text| {
-            text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number"))
-        })
-    };
     let _alone = alone();
     let seed = number("MODEL_SEED", 1) as u64;
     let total = number("MODEL_CALLS", rounds(100_000));

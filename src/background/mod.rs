@@ -28,9 +28,12 @@ const QUIET_ROUNDS: u32 = 16;
 
 /// Whether there should be a worker. Relaxed: a late look starts it a slow path later.
 static DUE: AtomicBool = AtomicBool::new(false);
-/// Whether there is one, or none can be had. Relaxed: the exchange lets one thread start it, and the
+/// Whether there is one, or none could be had. Relaxed: the exchange lets one thread start it, and the
 /// thread that is started is ordered by its start.
 static ALIVE: AtomicBool = AtomicBool::new(false);
+/// Whether none could be had: the next tick lets it be tried again. Relaxed: a late look tries a tick
+/// later.
+static REFUSED: AtomicBool = AtomicBool::new(false);
 /// 1 while the worker sleeps without an end. Relaxed: a late look wakes it a tick later.
 static ASLEEP: AtomicU32 = AtomicU32::new(0);
 /// What the worker sleeps on between rounds; never changes.
@@ -78,18 +81,20 @@ fn start(round: Round) {
     if config::worker() == Worker::Off || ALIVE.swap(true, Ordering::Relaxed) {
         return;
     }
-    // Where no barrier or no thread can be had, ALIVE stays set: there is nothing to try again.
-    if os::barrier() {
-        os::spawn(main, round as *mut c_void);
+    if !(os::barrier() && os::spawn(main, round as *mut c_void)) {
+        REFUSED.store(true, Ordering::Relaxed);
     }
 }
 
-/// A tick: wakes the worker if it sleeps for good.
+/// A tick: wakes the worker if it sleeps for good, or lets it be started if it could not be.
 #[inline(always)]
 pub(crate) fn rouse() {
     if ON && ASLEEP.load(Ordering::Relaxed) != 0 {
         ASLEEP.store(0, Ordering::Relaxed);
         os::wake(&ASLEEP);
+    }
+    if ON && REFUSED.load(Ordering::Relaxed) && REFUSED.swap(false, Ordering::Relaxed) {
+        ALIVE.store(false, Ordering::Relaxed);
     }
 }
 
@@ -153,6 +158,7 @@ pub(crate) unsafe fn fork_release(child: bool) {
             // Many a child only calls exec: it looks again before it gets a worker of its own.
             DUE.store(false, Ordering::Relaxed);
             ALIVE.store(false, Ordering::Relaxed);
+            REFUSED.store(false, Ordering::Relaxed);
             ASLEEP.store(0, Ordering::Relaxed);
             ROUND.reset();
         } else {

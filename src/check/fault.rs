@@ -1,8 +1,12 @@
-//! Faults made on purpose, for the tests of the gates that find them.
+//! Faults made on purpose, for the tests of what must survive or find them.
 //!
-//! A class out of range comes from a table that something has overwritten; these functions stand for
-//! that. Without the gate that would catch it they do nothing.
+//! A class out of range comes from a table that something has overwritten; `*_of_class` stand for
+//! that. A call that the operating system refuses comes from a machine without memory; [`refuse`]
+//! stands for that. Without the gate that is needed they do nothing.
 
+use crate::os::fault;
+pub use crate::os::fault::{Kind, Plan};
+use crate::readers::rows::Reading;
 use crate::telemetry::classes::{CHECKED, REFILLS_CHECKED};
 use crate::{cold, hot};
 use core::ptr;
@@ -31,4 +35,21 @@ pub unsafe fn free_of_class(block: *mut u8, class: usize) {
 #[must_use]
 pub fn refill_of_class(class: usize) -> *mut u8 {
     if REFILLS_CHECKED { cold::refill(class) } else { ptr::null_mut() }
+}
+
+/// From now on calls of the operating system are refused as `plan` says; `None`: none is.
+#[doc(hidden)]
+pub fn refuse(plan: Option<Plan>) {
+    fault::plan(plan);
+}
+
+/// Calls that the plan is about since it was made.
+#[doc(hidden)]
+#[must_use]
+pub fn calls() -> Reading<u64> {
+    if fault::ON {
+        Reading::Value(fault::calls())
+    } else {
+        Reading::NotCompiledIn("fault-injection")
+    }
 }

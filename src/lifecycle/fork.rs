@@ -17,9 +17,9 @@ use crate::policy::{auto, config, engine};
 use crate::segment::{arena, meta, spans};
 use crate::thread::park;
 
-/// Registers the handlers. Once.
-pub(super) fn register() {
-    os::on_fork(before, parent, child);
+/// Registers the handlers. Once. False: there was no memory to note them.
+pub(super) fn register() -> bool {
+    os::on_fork(before, parent, child)
 }
 
 /// Takes every lock, in the order in which they nest.

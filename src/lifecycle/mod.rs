@@ -21,6 +21,7 @@ use crate::policy::auto;
 use crate::policy::config::{self, ConfigError};
 use crate::readers::dump;
 use crate::thread::{heap::Heap, park, tls};
+use start::Born;
 pub(crate) use start::prewarm;
 pub(crate) use trim::{make_room, tick};
 pub(crate) use worker::nudge;
@@ -32,19 +33,20 @@ pub(crate) fn with_heap<R>(act: impl FnOnce(&mut Heap) -> R) -> Option<R> {
         // SAFETY: this thread's heap; `act` calls nothing that allocates through it.
         return Some(unsafe { on_turn(heap, act) });
     }
-    if tls::is_gone() {
+    let born = if tls::is_gone() {
         // The thread is ending and its heap was parked: borrow one for this call only, so that
         // none is lost when no destructor will run again.
-        let heap = park::adopt_or_create()?;
-        // SAFETY: ours until it is parked.
-        let result = unsafe { on_turn(heap, act) };
+        Born { heap: park::adopt_or_create()?, stays: false }
+    } else {
+        start::thread()?
+    };
+    // SAFETY: ours from now on, or until it is parked.
+    let result = unsafe { on_turn(born.heap, act) };
+    if !born.stays {
         // SAFETY: as above, and not used afterwards.
-        unsafe { park::park(heap, false) };
-        return Some(result);
+        unsafe { park::park(born.heap, false) };
     }
-    let heap = start::thread()?;
-    // SAFETY: this thread's heap from now on.
-    Some(unsafe { on_turn(heap, act) })
+    Some(result)
 }
 
 /// Runs `act` with a heap while the background worker keeps away from it.
@@ -62,17 +64,25 @@ unsafe fn on_turn<R>(heap: *mut Heap, act: impl FnOnce(&mut Heap) -> R) -> R {
 /// Runs `act` with the calling thread's slots for large blocks, or with passing ones if it has no
 /// heap and can't get one.
 pub(crate) fn with_slots<R>(act: impl FnOnce(&mut Slots) -> R) -> R {
-    let heap = tls::current().or_else(|| if tls::is_gone() { None } else { start::thread() });
-    match heap {
-        // SAFETY: this thread's heap; `act` calls nothing that allocates through it.
-        Some(heap) => unsafe { on_turn(heap, |heap| act(&mut heap.slots)) },
-        None => {
-            let mut slots = Slots::new();
-            let result = act(&mut slots);
-            slots.drain();
-            result
-        }
+    let born = match tls::current() {
+        Some(heap) => Some(Born { heap, stays: true }),
+        None if tls::is_gone() => None,
+        None => start::thread(),
+    };
+    let Some(Born { heap, stays }) = born else {
+        let mut slots = Slots::new();
+        let result = act(&mut slots);
+        slots.drain();
+        return result;
+    };
+    // SAFETY: this thread's heap, or ours until it is parked; `act` calls nothing that allocates
+    // through it.
+    let result = unsafe { on_turn(heap, |heap| act(&mut heap.slots)) };
+    if !stays {
+        // SAFETY: as above, and not used afterwards.
+        unsafe { park::park(heap, false) };
     }
+    result
 }
 
 /// Changes one setting while the program runs; `name` with or without the prefix `HAKMEM_`.

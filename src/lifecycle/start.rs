@@ -13,21 +13,27 @@ use core::ffi::c_void;
 
 struct Process {
     key: Option<ThreadKey>,
+    /// Whether `process_end` will run.
+    ends: bool,
     started: bool,
 }
 
 /// Held while the process starts. The thread that holds it has its heap already, so an allocation
 /// made by the C library meanwhile does not come back here.
-static PROCESS: Lock<Process> = Lock::new(Process { key: None, started: false });
+static PROCESS: Lock<Process> = Lock::new(Process { key: None, ends: false, started: false });
 
 /// Registers the fork handlers, once. Before any lock of ours is taken: a fork that found a lock
-/// taken and no handlers would leave the child with a lock that nobody releases.
+/// taken and no handlers would leave the child with a lock that nobody releases. Refused, it is tried
+/// again when the next thread is born.
 fn fork_safely() {
     // Relaxed: the swap lets one thread in, and nothing is read on the flag's word; `BEFORE_MAIN` sets
     // it while there is one thread.
     static REGISTERED: AtomicBool = AtomicBool::new(false);
-    if !REGISTERED.load(Ordering::Relaxed) && !REGISTERED.swap(true, Ordering::Relaxed) {
-        fork::register();
+    if !REGISTERED.load(Ordering::Relaxed)
+        && !REGISTERED.swap(true, Ordering::Relaxed)
+        && !fork::register()
+    {
+        REGISTERED.store(false, Ordering::Relaxed);
     }
 }
 
@@ -44,9 +50,17 @@ static BEFORE_MAIN: extern "C" fn() = {
     before_main
 };
 
+/// A heap for a thread that has none.
+pub(super) struct Born {
+    pub(super) heap: *mut Heap,
+    /// Whether the thread has it from now on. False: nobody would say when the thread ends, and the
+    /// heap would be lost with what it caches; it serves one call and is to be parked again.
+    pub(super) stays: bool,
+}
+
 /// Gives the calling thread a heap and publishes it. `None`: out of memory.
 #[cold]
-pub(super) fn thread() -> Option<*mut Heap> {
+pub(super) fn thread() -> Option<Born> {
     fork_safely();
     config::load_environment();
     harden::arm();
@@ -57,19 +71,22 @@ pub(super) fn thread() -> Option<*mut Heap> {
         if !process.started {
             process.started = true;
             registry::keep_tables_small();
-            process.key = os::thread_key(thread_end);
-            os::on_exit(process_end);
             dump::arm();
         }
+        // Refused, both are asked for again at the next birth.
+        if process.key.is_none() {
+            process.key = os::thread_key(thread_end);
+        }
+        process.ends = process.ends || os::on_exit(process_end);
         process.key
     };
-    if let Some(key) = key {
-        os::bind_thread(key, heap.cast());
-    }
-    if config::prewarm_wanted() {
+    let stays = key.is_some_and(|key| os::bind_thread(key, heap.cast()));
+    if !stays {
+        tls::set_heap((&raw const tls::EMPTY).cast_mut());
+    } else if config::prewarm_wanted() {
         prewarm();
     }
-    Some(heap)
+    Some(Born { heap, stays })
 }
 
 /// The thread ends: parks its heap as it is. Destructors that run later find the `GONE` sentinel.

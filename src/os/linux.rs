@@ -2,6 +2,7 @@
 //!
 //! Assumes Linux 2.6 or later and the C library's wrappers. Promises what `os/mod.rs` lists.
 
+use super::fault::{Kind, refused};
 use crate::base::sync::AtomicU32;
 use crate::telemetry::system::Call;
 use crate::telemetry::tally::COMMON;
@@ -30,18 +31,22 @@ pub(crate) fn no_memory() -> *mut u8 {
 }
 
 fn map_raw(size: usize, protection: c_int) -> Option<NonNull<u8>> {
-    // SAFETY: an anonymous private mapping at an address of the kernel's choice touches no
-    // existing memory.
-    let at = keeping_errno(|| unsafe {
-        libc::mmap(
-            ptr::null_mut(),
-            size,
-            protection,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-            -1,
-            0,
-        )
-    });
+    let at = if refused(Kind::Map) {
+        libc::MAP_FAILED
+    } else {
+        // SAFETY: an anonymous private mapping at an address of the kernel's choice touches no
+        // existing memory.
+        keeping_errno(|| unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                size,
+                protection,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        })
+    };
     COMMON.called(Call::Map, size, at != libc::MAP_FAILED);
     if at == libc::MAP_FAILED { None } else { NonNull::new(at.cast()) }
 }
@@ -61,8 +66,9 @@ pub(crate) fn reserve(size: usize, align: usize) -> Option<NonNull<u8>> {
 
 /// Lets a part of a reservation be touched. False: the system refused, nothing has changed.
 pub(crate) fn make_writable(at: *mut u8, size: usize) -> bool {
-    // SAFETY: the caller owns the range, in which nothing lies yet.
-    let done = keeping_errno(|| unsafe { libc::mprotect(at.cast(), size, WRITABLE) }) == 0;
+    let done = !refused(Kind::Protect)
+        // SAFETY: the caller owns the range, in which nothing lies yet.
+        && keeping_errno(|| unsafe { libc::mprotect(at.cast(), size, WRITABLE) }) == 0;
     COMMON.called(Call::Protect, size, done);
     done
 }
@@ -118,17 +124,27 @@ fn map_aligned(size: usize, align: usize, protection: c_int) -> Option<NonNull<u
 
 /// Gives `[at, at + size)` back. The caller owns it whole and never touches it again.
 pub(crate) fn unmap(at: *mut u8, size: usize) {
-    // SAFETY: the caller owns the range (contract of this module).
-    let done = keeping_errno(|| unsafe { libc::munmap(at.cast(), size) }) == 0;
+    let done = !refused(Kind::Unmap)
+        // SAFETY: the caller owns the range (contract of this module).
+        && keeping_errno(|| unsafe { libc::munmap(at.cast(), size) }) == 0;
     COMMON.called(Call::Unmap, size, done);
+    if !done {
+        // A hole in a larger mapping, and the process has as many mappings as it may have: the
+        // addresses are lost, the memory need not be.
+        discard(at, size);
+    }
 }
 
 /// Changes the size of a mapping; moves it only if `may_move`. `None`: nothing has changed.
 pub(crate) fn remap(at: *mut u8, old: usize, new: usize, may_move: bool) -> Option<NonNull<u8>> {
     let flags = if may_move { libc::MREMAP_MAYMOVE } else { 0 };
-    // SAFETY: the caller owns [at, at + old) as one mapping and treats the result as its only
-    // address.
-    let moved = keeping_errno(|| unsafe { libc::mremap(at.cast(), old, new, flags) });
+    let moved = if refused(Kind::Remap) {
+        libc::MAP_FAILED
+    } else {
+        // SAFETY: the caller owns [at, at + old) as one mapping and treats the result as its only
+        // address.
+        keeping_errno(|| unsafe { libc::mremap(at.cast(), old, new, flags) })
+    };
     COMMON.called(Call::Remap, new, moved != libc::MAP_FAILED);
     if moved == libc::MAP_FAILED { None } else { NonNull::new(moved.cast()) }
 }
@@ -137,9 +153,14 @@ pub(crate) fn remap(at: *mut u8, old: usize, new: usize, may_move: bool) -> Opti
 /// which it replaces. False: nothing has changed.
 pub(crate) fn remap_onto(at: *mut u8, old: usize, new: usize, to: *mut u8) -> bool {
     let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
-    // SAFETY: the caller owns both ranges, and treats `to` as the only address from now on.
-    let moved =
-        keeping_errno(|| unsafe { libc::mremap(at.cast(), old, new, flags, to.cast::<c_void>()) });
+    let moved = if refused(Kind::Remap) {
+        // The kernel empties the place before it finds that it has no memory.
+        unmap(to, new);
+        libc::MAP_FAILED
+    } else {
+        // SAFETY: the caller owns both ranges, and treats `to` as the only address from now on.
+        keeping_errno(|| unsafe { libc::mremap(at.cast(), old, new, flags, to.cast::<c_void>()) })
+    };
     COMMON.called(Call::Remap, new, moved != libc::MAP_FAILED);
     moved != libc::MAP_FAILED
 }
@@ -152,19 +173,23 @@ fn advise(at: *mut u8, size: usize, advice: c_int) -> bool {
 /// Returns the pages of a range to the system; they read as zero when next touched. False: the
 /// system refused (locked memory, say) and the contents are as they were.
 pub(crate) fn discard(at: *mut u8, size: usize) -> bool {
-    let done = advise(at, size, libc::MADV_DONTNEED);
+    let done = !refused(Kind::Discard) && advise(at, size, libc::MADV_DONTNEED);
     COMMON.called(Call::Discard, size, done);
     done
 }
 
 /// Asks for (or against) huge pages behind a range.
 pub(crate) fn advise_huge(at: *mut u8, size: usize, on: bool) {
-    let done = advise(at, size, if on { libc::MADV_HUGEPAGE } else { libc::MADV_NOHUGEPAGE });
+    let advice = if on { libc::MADV_HUGEPAGE } else { libc::MADV_NOHUGEPAGE };
+    let done = !refused(Kind::AdviseHuge) && advise(at, size, advice);
     COMMON.called(Call::AdviseHuge, size, done);
 }
 
 /// Milliseconds of a monotonic clock, at the resolution of the scheduler's tick.
 pub(crate) fn now_ms() -> u64 {
+    if refused(Kind::Clock) {
+        return 0;
+    }
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is a valid timespec; the call reads a page the kernel shares, no system call.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut now) };
@@ -188,6 +213,9 @@ pub(crate) fn wait_for(word: &AtomicU32, value: u32, ms: u32) {
 /// `time` is null, for ever, or a valid time.
 /// Plain: the address goes to the kernel, which reads the word as an atomic.
 fn futex_wait(word: &AtomicU32, value: u32, time: *const libc::timespec) {
+    if refused(Kind::Wait) {
+        return;
+    }
     // SAFETY: the word and the time outlive the call; a private futex wait.
     keeping_errno(|| unsafe {
         libc::syscall(
@@ -208,6 +236,9 @@ pub(crate) fn spawn(
 ) -> bool {
     // The C library takes its thread-local storage out of the stack, too.
     const STACK: usize = 256 << 10;
+    if refused(Kind::Thread) {
+        return false;
+    }
     // SAFETY: each object is initialised before it is used, and destroyed once; the entry is a function
     // of this library, which is never unloaded.
     keeping_errno(|| unsafe {
@@ -242,8 +273,9 @@ pub(crate) fn name_thread(name: &CStr) {
 /// (before Linux 4.14, or forbidden).
 pub(crate) fn barrier() -> bool {
     let ask = |command: c_int| {
-        // SAFETY: the call touches no memory of ours.
-        keeping_errno(|| unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) }) == 0
+        !refused(Kind::Barrier)
+            // SAFETY: the call touches no memory of ours.
+            && keeping_errno(|| unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) }) == 0
     };
     ask(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED)
         || (ask(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED)
@@ -358,6 +390,9 @@ pub(crate) fn page_faults() -> u64 {
 
 /// Resident memory of the process in bytes, if the system tells.
 pub(crate) fn resident_bytes() -> Option<usize> {
+    if refused(Kind::Resident) {
+        return None;
+    }
     // The second of the numbers in this file, in pages.
     let mut text = [0u8; 128];
     let read = read_file(c"/proc/self/statm", &mut text)?;
@@ -378,8 +413,9 @@ pub(crate) fn abort() -> ! {
 /// Bytes of address space that the process may use (`RLIMIT_AS`), `usize::MAX` if unlimited.
 pub(crate) fn address_limit() -> usize {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is a valid rlimit.
-    let failed = keeping_errno(|| unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) }) != 0;
+    let failed = refused(Kind::AddressLimit)
+        // SAFETY: `limit` is a valid rlimit.
+        || keeping_errno(|| unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) }) != 0;
     if failed || limit.rlim_cur == libc::RLIM_INFINITY {
         usize::MAX
     } else {
@@ -428,35 +464,39 @@ pub(crate) fn variables(prefix: &[u8], mut visit: impl FnMut(&[u8], &[u8])) {
 /// Runs `exit(heap)` when a thread that called [`bind_thread`] ends. Idempotent per process.
 pub(crate) fn thread_key(exit: unsafe extern "C" fn(*mut c_void)) -> Option<libc::pthread_key_t> {
     let mut key = 0;
-    // SAFETY: `key` is valid; the destructor is a function of this library, which is never unloaded.
-    let failed = keeping_errno(|| unsafe { libc::pthread_key_create(&mut key, Some(exit)) }) != 0;
+    let failed = refused(Kind::ThreadKey)
+        // SAFETY: `key` is valid; the destructor is a function of this library, which is never
+        // unloaded.
+        || keeping_errno(|| unsafe { libc::pthread_key_create(&mut key, Some(exit)) }) != 0;
     if failed { None } else { Some(key) }
 }
 
-/// Binds `value` to the calling thread under `key`, so that its destructor will see it.
-pub(crate) fn bind_thread(key: libc::pthread_key_t, value: *mut c_void) {
-    // SAFETY: the key was made by `thread_key`. The call may allocate; the caller has already
-    // published its heap, so that this re-entry is an ordinary allocation.
-    keeping_errno(|| unsafe { libc::pthread_setspecific(key, value) });
+/// Binds `value` to the calling thread under `key`, so that its destructor will see it. False: no
+/// memory to note it.
+pub(crate) fn bind_thread(key: libc::pthread_key_t, value: *mut c_void) -> bool {
+    !refused(Kind::BindThread)
+        // SAFETY: the key was made by `thread_key`. The call may allocate; the caller has already
+        // published its heap, so that this re-entry is an ordinary allocation.
+        && keeping_errno(|| unsafe { libc::pthread_setspecific(key, value) }) == 0
 }
 
 /// The type of a thread key, for storage.
 pub(crate) type ThreadKey = libc::pthread_key_t;
 
-/// Registers the three fork handlers.
+/// Registers the three fork handlers. False: no memory to note them.
 pub(crate) fn on_fork(
     before: unsafe extern "C" fn(),
     parent: unsafe extern "C" fn(),
     child: unsafe extern "C" fn(),
-) {
+) -> bool {
     // SAFETY: the handlers are functions of this library, which is never unloaded.
-    keeping_errno(|| unsafe { libc::pthread_atfork(Some(before), Some(parent), Some(child)) });
+    keeping_errno(|| unsafe { libc::pthread_atfork(Some(before), Some(parent), Some(child)) }) == 0
 }
 
-/// Registers a function to run at process exit.
-pub(crate) fn on_exit(run: extern "C" fn()) {
+/// Registers a function to run at process exit. False: no memory to note it.
+pub(crate) fn on_exit(run: extern "C" fn()) -> bool {
     // SAFETY: the handler is a function of this library, which is never unloaded.
-    keeping_errno(|| unsafe { libc::atexit(run) });
+    !refused(Kind::OnExit) && keeping_errno(|| unsafe { libc::atexit(run) }) == 0
 }
 
 /// Runs `run` whenever the signal of this name comes. False: the program has a handler for it, or

@@ -8,7 +8,7 @@
 //! | `reserve(size, align)` | the same, but not to be touched yet and charged to nobody |
 //! | `make_writable(ptr, size)` | lets part of a reservation be touched; false changes nothing |
 //! | `make_inaccessible(ptr, size)` | any touch of these pages faults, until `make_writable` |
-//! | `unmap(ptr, size)` | gives back whole mappings or page-aligned parts of them |
+//! | `unmap(ptr, size)` | gives back whole mappings or page-aligned parts of them; where the system refuses, their pages at least |
 //! | `remap(ptr, old, new, move)` | grows or shrinks one mapping, contents kept; `None` changes nothing |
 //! | `remap_onto(ptr, old, new, to)` | the same, moved onto a mapping of ours, which it replaces |
 //! | `discard(ptr, size)` | the pages read as zero afterwards and no longer count as resident |
@@ -29,13 +29,14 @@
 //! | `resident_bytes()` | resident memory of the process, or `None` |
 //! | `address_limit()` | bytes of address space the process may use, or `usize::MAX` |
 //! | `variables(prefix, visit)` | environment variables by prefix, without allocating |
-//! | `thread_key`, `bind_thread` | call back when a thread ends |
-//! | `on_fork`, `on_exit` | call back around `fork` and at process exit |
+//! | `thread_key`, `bind_thread` | call back when a thread ends; `None`, false: it will not |
+//! | `on_fork`, `on_exit` | call back around `fork` and at process exit; false: it will not |
 //! | `on_signal(name, run)` | call back on a signal that has no handler; false: it has one |
 //!
 //! Assumes: pages of 4096 bytes or a divisor of 64 KiB. Promises: nothing here allocates from the
 //! heap, panics, or changes `errno` except `no_memory`.
 
+pub(crate) mod fault;
 pub(crate) mod lock;
 pub(crate) mod report;
 

@@ -5,6 +5,7 @@
 //! clears, `remap` refuses. Threads that sleep spin.
 
 use crate::base::sync::{AtomicU32, Ordering};
+use crate::os::fault::{Kind, refused};
 use crate::telemetry::system::Call;
 use crate::telemetry::tally::COMMON;
 use core::ffi::{CStr, c_void};
@@ -21,8 +22,12 @@ pub(crate) fn no_memory() -> *mut u8 {
 /// Zeroed memory of `size` bytes at a multiple of `align`.
 pub(crate) fn map(size: usize, align: usize) -> Option<NonNull<u8>> {
     let layout = Layout::from_size_align(size, align.max(crate::os::PAGE)).ok()?;
-    // SAFETY: the size is not zero.
-    let at = NonNull::new(unsafe { System.alloc_zeroed(layout) });
+    let at = if refused(Kind::Map) {
+        None
+    } else {
+        // SAFETY: the size is not zero.
+        NonNull::new(unsafe { System.alloc_zeroed(layout) })
+    };
     COMMON.called(Call::Map, size, at.is_some());
     at
 }
@@ -33,8 +38,10 @@ pub(crate) fn reserve(size: usize, align: usize) -> Option<NonNull<u8>> {
 }
 
 /// It is.
-pub(crate) fn make_writable(_at: *mut u8, _size: usize) -> bool {
-    true
+pub(crate) fn make_writable(_at: *mut u8, size: usize) -> bool {
+    let done = !refused(Kind::Protect);
+    COMMON.called(Call::Protect, size, done);
+    done
 }
 
 /// Pages cannot be protected here.
@@ -50,38 +57,45 @@ pub(crate) fn random() -> u64 {
 
 /// Keeps the memory: the system allocator takes whole allocations only, and ours are given back in
 /// parts.
-pub(crate) fn unmap(_at: *mut u8, _size: usize) {}
+pub(crate) fn unmap(_at: *mut u8, size: usize) {
+    COMMON.called(Call::Unmap, size, false);
+}
 
 /// Refuses: the caller copies.
-pub(crate) fn remap(
-    _at: *mut u8,
-    _old: usize,
-    _new: usize,
-    _may_move: bool,
-) -> Option<NonNull<u8>> {
+pub(crate) fn remap(_at: *mut u8, _old: usize, new: usize, _may_move: bool) -> Option<NonNull<u8>> {
+    COMMON.called(Call::Remap, new, false);
     None
 }
 
 /// Refuses, as `remap` does.
-pub(crate) fn remap_onto(_at: *mut u8, _old: usize, _new: usize, _to: *mut u8) -> bool {
+pub(crate) fn remap_onto(_at: *mut u8, _old: usize, new: usize, _to: *mut u8) -> bool {
+    COMMON.called(Call::Remap, new, false);
     false
 }
 
 /// Clears the range, as a system would.
 pub(crate) fn discard(at: *mut u8, size: usize) -> bool {
-    // SAFETY: the caller owns the range.
-    unsafe { at.write_bytes(0, size) };
-    COMMON.called(Call::Discard, size, true);
-    true
+    let done = !refused(Kind::Discard);
+    if done {
+        // SAFETY: the caller owns the range.
+        unsafe { at.write_bytes(0, size) };
+    }
+    COMMON.called(Call::Discard, size, done);
+    done
 }
 
 /// No huge pages here.
-pub(crate) fn advise_huge(_at: *mut u8, _size: usize, _on: bool) {}
+pub(crate) fn advise_huge(_at: *mut u8, size: usize, _on: bool) {
+    COMMON.called(Call::AdviseHuge, size, false);
+}
 
 /// A clock that moves on by one millisecond at every look.
 pub(crate) fn now_ms() -> u64 {
     // Relaxed: a clock of one word; nothing is read on its word.
     static NOW: AtomicU32 = AtomicU32::new(0);
+    if refused(Kind::Clock) {
+        return 0;
+    }
     u64::from(NOW.fetch_add(1, Ordering::Relaxed))
 }
 
@@ -184,22 +198,27 @@ pub(crate) type ThreadKey = ();
 
 /// Threads end without telling: their heaps stay theirs.
 pub(crate) fn thread_key(_exit: unsafe extern "C" fn(*mut c_void)) -> Option<ThreadKey> {
-    None
+    (!refused(Kind::ThreadKey)).then_some(())
 }
 
 /// Nothing to bind to.
-pub(crate) fn bind_thread(_key: ThreadKey, _value: *mut c_void) {}
+pub(crate) fn bind_thread(_key: ThreadKey, _value: *mut c_void) -> bool {
+    !refused(Kind::BindThread)
+}
 
 /// There is no fork.
 pub(crate) fn on_fork(
     _before: unsafe extern "C" fn(),
     _parent: unsafe extern "C" fn(),
     _child: unsafe extern "C" fn(),
-) {
+) -> bool {
+    true
 }
 
 /// Nothing runs at exit.
-pub(crate) fn on_exit(_run: extern "C" fn()) {}
+pub(crate) fn on_exit(_run: extern "C" fn()) -> bool {
+    true
+}
 
 /// There are no signals.
 pub(crate) fn on_signal(_name: &str, _run: extern "C" fn(core::ffi::c_int)) -> bool {

@@ -53,18 +53,40 @@ pub fn flags_of(at: *const u8) -> Vec<String> {
 /// Limits the address space of this process to what it has plus `more` bytes.
 pub fn limit_address_space(more: usize) {
     let limit = (address_space() + more) as libc::rlim_t;
-    set_limit(limit);
+    set_limit(libc::RLIMIT_AS, limit);
 }
 
 /// Lifts the limit again.
 pub fn lift_limit() {
-    set_limit(libc::RLIM_INFINITY);
+    set_limit(libc::RLIMIT_AS, libc::RLIM_INFINITY);
 }
 
-fn set_limit(limit: libc::rlim_t) {
+/// Limits the memory that this process may write to, as a system does that never overcommits: what
+/// it has plus `more` bytes.
+pub fn limit_data(more: usize) {
+    let status = fs::read_to_string("/proc/self/status").expect("/proc/self/status");
+    let data = status.lines().find_map(|line| line.strip_prefix("VmData:")).expect("VmData");
+    let kib: usize = data.trim().trim_end_matches(" kB").trim().parse().expect("a number");
+    set_limit(libc::RLIMIT_DATA, (kib * 1024 + more) as libc::rlim_t);
+}
+
+/// Lifts that limit again.
+pub fn lift_data() {
+    set_limit(libc::RLIMIT_DATA, libc::RLIM_INFINITY);
+}
+
+fn set_limit(resource: libc::__rlimit_resource_t, limit: libc::rlim_t) {
     let limits = libc::rlimit { rlim_cur: limit, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: a valid rlimit.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limits) }, 0, "setrlimit");
+    assert_eq!(unsafe { libc::setrlimit(resource, &limits) }, 0, "setrlimit");
+}
+
+/// A mapping of the test's own, outside of every heap; null if the system refuses.
+pub fn mapping(bytes: usize, protection: i32) -> *mut u8 {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a fresh mapping at an address of the kernel's choice.
+    let at = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
+    if at == libc::MAP_FAILED { std::ptr::null_mut() } else { at.cast() }
 }
 
 /// `errno` of this thread.

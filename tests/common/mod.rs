@@ -7,6 +7,7 @@
 #![allow(dead_code)] // Each test binary uses a part of this.
 
 pub mod child;
+pub mod fork;
 pub mod memory;
 pub mod model;
 pub mod random;
@@ -34,6 +35,13 @@ pub const fn rounds(usual: usize) -> usize {
     } else {
         usual
     }
+}
+
+/// A number that the variable `name` sets; `usual` without it.
+pub fn number(name: &str, usual: usize) -> usize {
+    std::env::var(name).map_or(usual, |text| {
+        text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number"))
+    })
 }
 
 /// While this lives, no other test of the binary that asks for it runs.

@@ -2,8 +2,10 @@
 //!
 //! The model knows every live block: where, how long, how aligned, what was written. A block that
 //! overlaps another, is badly aligned, loses a byte, or says it is smaller than asked for fails the
-//! test at the operation that shows it.
+//! test at the operation that shows it. So does a call without memory, unless the model was told that
+//! there may be none: then the answer must be null and `ENOMEM`, and nothing else may have changed.
 
+use super::memory;
 use super::random::Random;
 use hakmem::{Hakmem, raw};
 use std::alloc::{GlobalAlloc, Layout};
@@ -58,6 +60,8 @@ pub struct Model {
     blocks: BTreeMap<usize, Block>,
     order: Vec<usize>,
     stamps: u64,
+    /// Calls that found no memory; `None`: none may.
+    refused: Option<usize>,
 }
 
 fn pointer(address: usize) -> *mut u8 {
@@ -80,6 +84,30 @@ fn offsets(size: usize) -> impl Iterator<Item = usize> {
 impl Model {
     pub fn new() -> Self {
         Model::default()
+    }
+
+    /// A model of a heap that may find no memory.
+    pub fn tolerant() -> Self {
+        let mut model = Model::new();
+        model.refused = Some(0);
+        model
+    }
+
+    /// Calls that found no memory.
+    pub fn refused(&self) -> usize {
+        self.refused.unwrap_or(0)
+    }
+
+    /// From now on every call must find memory.
+    pub fn insist(&mut self) {
+        self.refused = None;
+    }
+
+    /// An answer without memory, which must be one as documented.
+    fn refuse(&mut self, what: &Call) {
+        let Some(refused) = &mut self.refused else { panic!("{what:?}: no memory") };
+        *refused += 1;
+        assert_eq!(memory::errno(), libc::ENOMEM, "{what:?}: null, errno");
     }
 
     pub fn len(&self) -> usize {
@@ -122,7 +150,9 @@ impl Model {
     }
 
     fn add(&mut self, at: *mut u8, size: usize, align: usize, origin: Origin, what: &Call) {
-        assert!(!at.is_null(), "{what:?}: no memory");
+        if at.is_null() {
+            return self.refuse(what);
+        }
         let address = at.expose_provenance();
         assert_eq!(address % align, 0, "{what:?}: {address:#x} is not aligned to {align}");
         // SAFETY: the block is live.
@@ -170,12 +200,18 @@ impl Model {
         }
         // SAFETY: the block is live and `size` bytes long.
         let bytes = unsafe { std::slice::from_raw_parts(at, size) };
-        let dirty = bytes.iter().position(|&byte| byte != 0);
-        assert_eq!(dirty, None, "{what:?}: a byte that is not zero");
+        // SAFETY: any eight bytes are a number.
+        let (first, words, last) = unsafe { bytes.align_to::<u64>() };
+        let zero =
+            words.iter().all(|&word| word == 0) && first.iter().chain(last).all(|&byte| byte == 0);
+        assert!(zero, "{what:?}: a byte that is not zero");
     }
 
     /// Applies one call to the heap and to the model.
     pub fn apply(&mut self, call: Call) {
+        if self.refused.is_some() {
+            memory::set_errno(0);
+        }
         match call {
             Call::Malloc(size) => {
                 let align = if size < 16 { 8 } else { 16 };
@@ -216,7 +252,13 @@ impl Model {
                     // SAFETY: the block is live.
                     _ => unsafe { (raw::realloc(pointer(address), size), 8, size, Origin::Moved) },
                 };
-                assert!(!at.is_null(), "{call:?}: no memory");
+                if at.is_null() {
+                    self.refuse(&call);
+                    Self::check_content(address, block.size, block.stamp, block.size, "refused");
+                    self.blocks.insert(address, block);
+                    self.order.push(address);
+                    return;
+                }
                 let kept = block.size.min(size);
                 Self::check_content(at.addr(), kept, block.stamp, block.size, "after realloc");
                 self.add(at, size, align, origin, &call);

@@ -14,6 +14,7 @@ mod asked;
 mod cache;
 mod classes;
 mod events;
+mod faults;
 mod front;
 mod layers;
 mod readers;
@@ -37,6 +38,7 @@ const ELO: bool = cfg!(feature = "elo");
 const EVOLUTION: bool = cfg!(feature = "evolution");
 const ENGINE: bool = cfg!(feature = "intelligence-engine");
 const OOB_LOG: bool = cfg!(feature = "p0-class-oob-log");
+const FAULTS: bool = cfg!(feature = "fault-injection");
 
 /// Children whose magazines serve everything that they can: in a build with front-end layers those are
 /// closed, as what the other gates count is what comes past them.
