@@ -150,10 +150,10 @@ fn free_and_its_kin_keep_errno() {
 }
 
 /// Fills memory up to a limit with blocks of `size` bytes, then lives on below it.
-fn fills_up(size: usize) {
+fn fills_up(size: usize, limit: fn(usize), lift: fn()) {
     let mut blocks = Vec::with_capacity((128 << 20) / size.max(8));
     // Before the first call: an arena reserved earlier would go beyond any limit.
-    memory::limit_address_space(96 << 20);
+    limit(96 << 20);
     let keep = raw::malloc(10);
     assert!(!keep.is_null());
     for round in 0..3 {
@@ -196,7 +196,7 @@ fn fills_up(size: usize) {
         // SAFETY: ours.
         unsafe { raw::free(at) };
     }
-    memory::lift_limit();
+    lift();
     let at = raw::malloc(200 << 20);
     assert!(!at.is_null(), "the limit is gone");
     // SAFETY: ours.
@@ -213,9 +213,100 @@ fn a_full_address_space_is_survived() {
         return;
     }
     for size in [16usize, 500, 8000, 100_000, 1 << 20, 5 << 20] {
-        child::run("a_full_address_space_is_survived", &size.to_string(), &[], || fills_up(size))
-            .is_quiet();
+        child::run("a_full_address_space_is_survived", &size.to_string(), &[], || {
+            fills_up(size, memory::limit_address_space, memory::lift_limit);
+        })
+        .is_quiet();
     }
+}
+
+#[test]
+fn memory_that_may_not_be_written_is_survived() {
+    if SANITIZED {
+        return;
+    }
+    for size in [16usize, 8000, 1 << 20, 5 << 20] {
+        child::run("memory_that_may_not_be_written_is_survived", &size.to_string(), &[], || {
+            fills_up(size, memory::limit_data, memory::lift_data);
+        })
+        .is_quiet();
+    }
+}
+
+#[test]
+fn a_process_without_huge_pages_lives() {
+    let settings = [("HAKMEM_THP", "on")];
+    child::run("a_process_without_huge_pages_lives", "", &settings, || {
+        // SAFETY: the call touches no memory.
+        assert_eq!(unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) }, 0);
+        let mut model = Model::new();
+        let mut random = Random::new(3);
+        for _ in 0..5000 {
+            let call = model.call(&mut random, 500);
+            model.apply(call);
+        }
+        model.check_all();
+        assert_eq!(walk().user(), model.in_slabs());
+    })
+    .is_quiet();
+}
+
+/// With as many mappings as a process may have, `munmap` in the middle of one is refused.
+#[test]
+fn a_process_with_too_many_mappings_returns_its_memory_all_the_same() {
+    const BLOCK: usize = 4 << 20;
+    let most = std::fs::read_to_string("/proc/sys/vm/max_map_count").expect("the limit");
+    if SANITIZED || most.trim().parse::<usize>().expect("a number") > 100_000 {
+        return; // Too many to make: each costs the kernel memory.
+    }
+    let test = "a_process_with_too_many_mappings_returns_its_memory_all_the_same";
+    child::run(test, "", &[("HAKMEM_BIGCACHE", "off")], || {
+        // Side by side, so that the kernel sees one mapping.
+        let blocks = [(); 16].map(|()| raw::malloc(BLOCK));
+        for at in blocks {
+            // SAFETY: ours, `BLOCK` bytes long.
+            unsafe { at.write_bytes(0x6B, BLOCK) };
+        }
+        let mut fillers = Vec::with_capacity(100_000);
+        loop {
+            let protection = if fillers.len() % 2 == 0 { libc::PROT_NONE } else { libc::PROT_READ };
+            let at = memory::mapping(memory::PAGE, protection);
+            if at.is_null() {
+                break;
+            }
+            fillers.push(at);
+        }
+        let full = memory::resident();
+        for at in blocks.iter().skip(1).step_by(2) {
+            // SAFETY: ours, freed once.
+            unsafe { raw::free(*at) };
+        }
+        let freed = full - memory::resident().min(full);
+        assert!(freed > 7 * BLOCK, "{freed} of {} bytes were returned", 8 * BLOCK);
+        // Whatever is answered, what is there stays whole.
+        for size in [100, 5000, 300_000, BLOCK] {
+            let at = raw::malloc(size);
+            // SAFETY: null or ours.
+            unsafe { raw::free(at) };
+        }
+        for at in fillers {
+            // SAFETY: the test's own mapping, of one page.
+            unsafe { libc::munmap(at.cast(), memory::PAGE) };
+        }
+        for at in blocks.iter().step_by(2) {
+            // SAFETY: ours, `BLOCK` bytes long, freed once.
+            unsafe {
+                assert!(std::slice::from_raw_parts(*at, BLOCK).iter().all(|&byte| byte == 0x6B));
+                raw::free(*at);
+            }
+        }
+        let at = raw::malloc(BLOCK);
+        assert!(!at.is_null(), "there is room for mappings again");
+        // SAFETY: ours.
+        unsafe { raw::free(at) };
+        walk();
+    })
+    .is_quiet();
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn the_header_is_good_for_cxx() {
 /// What the portable programs ask of hakmem, every correct heap gives: they pass on the system's.
 #[test]
 fn the_tests_themselves_hold_on_the_system_heap() {
-    for source in ["family.c", "extras.c", "threads.c", "stress.c", "limit.c"] {
+    for source in ["family.c", "extras.c", "threads.c", "stress.c", "limit.c", "cancel.c"] {
         run(plain(&program(source)).env("HAKMEM_TEST_SYSTEM", "1")).passed();
     }
     for source in ["operators.cpp", "bad_alloc.cpp", "replaced.cpp"] {
@@ -97,6 +97,26 @@ fn random_work_keeps_every_block_intact() {
 #[test]
 fn fork_under_load_leaves_the_child_a_heap() {
     check("fork.c", &[]);
+}
+
+#[test]
+fn programs_are_started_while_threads_allocate() {
+    check("spawn.c", &[OsStr::new("100")]);
+}
+
+#[test]
+fn cancelled_threads_leave_nothing_behind() {
+    check("cancel.c", &[]);
+}
+
+#[test]
+fn a_thousand_threads_at_once_and_ten_thousand_in_turn_on_the_smallest_stacks() {
+    check("crowd.c", &[OsStr::new("10000"), OsStr::new("1000")]);
+}
+
+#[test]
+fn signal_handlers_interrupt_the_heap_anywhere() {
+    check("interrupted.c", &[OsStr::new("500")]);
 }
 
 #[test]
