@@ -75,8 +75,9 @@ pub(crate) fn make_writable(at: *mut u8, size: usize) -> bool {
 
 /// Makes every touch of a range fault, until `make_writable`. False: the system refused.
 pub(crate) fn make_inaccessible(at: *mut u8, size: usize) -> bool {
-    // SAFETY: the caller owns the range, and nobody is to touch it.
-    let done = keeping_errno(|| unsafe { libc::mprotect(at.cast(), size, libc::PROT_NONE) }) == 0;
+    let done = !refused(Kind::Protect)
+        // SAFETY: the caller owns the range, and nobody is to touch it.
+        && keeping_errno(|| unsafe { libc::mprotect(at.cast(), size, libc::PROT_NONE) }) == 0;
     COMMON.called(Call::Protect, size, done);
     done
 }
