@@ -6,6 +6,7 @@
 //! call of the C library that came from here.
 
 use crate::class::{CLASSES, Class, MID_MAX};
+use crate::guard;
 use crate::harden;
 use crate::large;
 use crate::lifecycle;
@@ -26,6 +27,12 @@ pub(crate) fn refill(class: usize) -> *mut u8 {
     if !classes::refill_in_bounds(class) {
         return os::no_memory();
     }
+    if guard::ON {
+        let block = sampled(class);
+        if !block.is_null() {
+            return block;
+        }
+    }
     let block = lifecycle::with_heap(|heap| {
         let mut block = heap.refill(class);
         if block.is_null() && lifecycle::make_room(heap) {
@@ -42,6 +49,17 @@ pub(crate) fn refill(class: usize) -> *mut u8 {
             block
         }
         _ => os::no_memory(),
+    }
+}
+
+/// A guarded block instead of a refill, if this one is to be sampled; else null.
+fn sampled(class: usize) -> *mut u8 {
+    match CLASSES.get(class) {
+        Some(info) if lifecycle::with_heap(|heap| heap.guard.due()) == Some(true) => {
+            // No heap is held: taking a stack may call the C library.
+            guard::allocate(info.size as usize)
+        }
+        _ => core::ptr::null_mut(),
     }
 }
 
@@ -120,6 +138,10 @@ pub(crate) fn free_bad_class(block: *mut u8) {
 fn free_large(block: *mut u8) {
     if block.is_null() {
         return;
+    }
+    if guard::owns(block) {
+        // SAFETY: the program has given it back.
+        return unsafe { guard::free(block) };
     }
     let run = registry::run_of(block);
     // SAFETY: a published run is alive; a block of it that the caller holds keeps it so.
@@ -210,10 +232,15 @@ pub(crate) enum Kind {
     Run(*mut crate::segment::slab::Slab),
     /// A mapping of its own, of this many bytes.
     Span(usize),
+    /// A sampled block of this many bytes.
+    Guarded(usize),
 }
 
 /// What lies at this address; ends the process if it is not the start of a block.
 pub(crate) fn kind_of(block: *const u8, what: &str) -> Kind {
+    if guard::owns(block) {
+        return Kind::Guarded(guard::usable_size(block, what));
+    }
     let class = registry::class_at(block);
     let run = registry::run_of(block);
     // SAFETY: a published run with a block in use is alive.
@@ -237,7 +264,7 @@ pub(crate) fn usable_size(block: *const u8) -> usize {
         Kind::Slab(class) => CLASSES.get(class).map_or(0, Class::usable),
         // SAFETY: in use, so alive.
         Kind::Run(run) => unsafe { (*run).bytes.get() },
-        Kind::Span(bytes) => bytes,
+        Kind::Span(bytes) | Kind::Guarded(bytes) => bytes,
     }
 }
 

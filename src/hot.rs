@@ -17,6 +17,7 @@ use crate::class::{self, MID_MAX, TINY_MAX};
 use crate::cold;
 use crate::frontend::magazine::UnifiedCache;
 use crate::frontend::stack::FrontEnd;
+use crate::guard;
 use crate::harden::{self, Quarantine};
 use crate::segment::registry;
 use crate::telemetry::classes;
@@ -166,7 +167,13 @@ pub(crate) unsafe fn free(block: *mut u8) {
 /// As for `free`; the block is not null, and `class` is its class.
 #[inline(always)]
 pub(crate) unsafe fn free_class(block: *mut u8, class: usize) {
-    push(heap(), class, block);
+    push(heap(), of_slab(block, class), block);
+}
+
+/// The class that a block is freed as; 0 for a sampled one, which lies in no slab.
+#[inline(always)]
+fn of_slab(block: *mut u8, class: usize) -> usize {
+    if guard::owns(block) { 0 } else { class }
 }
 
 /// Frees a block of a known size with natural alignment.
@@ -180,7 +187,7 @@ pub(crate) unsafe fn free_sized(block: *mut u8, size: usize) {
         return unsafe { free_sized_mid(block, size) };
     }
     let heap = heap();
-    push(heap, heap.cache().tiny_class(size), block);
+    push(heap, of_slab(block, heap.cache().tiny_class(size)), block);
 }
 
 /// # Safety
@@ -188,7 +195,7 @@ pub(crate) unsafe fn free_sized(block: *mut u8, size: usize) {
 #[inline(never)]
 unsafe fn free_sized_mid(block: *mut u8, size: usize) {
     let class = if size > MID_MAX { 0 } else { class::mid_class(size) };
-    push(heap(), class, block);
+    push(heap(), of_slab(block, class), block);
 }
 
 #[inline(always)]

@@ -19,6 +19,7 @@
 //! os          the contract with the operating system, locks, lines on standard error
 //! segment     address space, SuperSlabs, slabs, the map of addresses, metadata
 //! harden      canaries, quarantine, checks on every free, behind the gate `hardened`
+//! guard       sampled blocks between guard pages, behind the gate `guard-sample`
 //! large       large and huge blocks, BigCache, thermal policy, ELO
 //! frontend    layer 0: the magazines, and the layers before them   <- all that the fast path touches
 //! refill      layer 2: batches between magazines and slabs
@@ -53,6 +54,8 @@ mod os;
 mod segment;
 
 mod harden;
+
+mod guard;
 
 mod large;
 

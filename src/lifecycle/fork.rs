@@ -1,8 +1,9 @@
 //! `fork` in a threaded program: every lock is taken before, released in the parent, reset in the
 //! child.
 //!
-//! **Lock order**, the only one: the worker's round < process start < settings < auto mode < engine < learner < parking lot < large-block shards < segment <
-//! spans < metadata. A lock is taken only while holding locks that stand before it.
+//! **Lock order**, the only one: the worker's round < process start < settings < auto mode < engine <
+//! learner < parking lot < large-block shards < guarded blocks < segment < spans < metadata. A lock is
+//! taken only while holding locks that stand before it.
 //!
 //! In the child only the forking thread's heap is in use; the heaps of the other threads may have
 //! been in the middle of anything, so they stay as they are, for ever: what those threads held is
@@ -11,6 +12,7 @@
 
 use super::start;
 use crate::background;
+use crate::guard;
 use crate::large::{big_cache, elo};
 use crate::os;
 use crate::policy::{auto, config, engine};
@@ -35,6 +37,7 @@ unsafe extern "C" fn before() {
     elo::fork_acquire();
     park::fork_acquire();
     big_cache::fork_acquire();
+    guard::fork_acquire();
     arena::fork_acquire();
     spans::fork_acquire();
     meta::fork_acquire();
@@ -62,6 +65,7 @@ fn release(child: bool) {
         meta::fork_release(child);
         spans::fork_release(child);
         arena::fork_release(child);
+        guard::fork_release(child);
         big_cache::fork_release(child);
         park::fork_release(child);
         elo::fork_release(child);

@@ -3,6 +3,7 @@
 use super::fork;
 use crate::base::sync::{AtomicBool, Ordering};
 use crate::class::FIRST_MID;
+use crate::guard;
 use crate::harden;
 use crate::os::{self, ThreadKey, lock::Lock};
 use crate::policy::{config, file};
@@ -46,6 +47,10 @@ fn fork_safely() {
 static BEFORE_MAIN: extern "C" fn() = {
     extern "C" fn before_main() {
         fork_safely();
+        if guard::ON {
+            config::load_environment();
+            guard::prepare();
+        }
     }
     before_main
 };

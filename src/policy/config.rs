@@ -450,6 +450,9 @@ mod tests {
         assert_eq!(parsed("HAKMEM_MEM_LIMIT", ""), None);
         assert_eq!(parsed("HAKMEM_MEM_LIMIT", "99999999999999999999"), None);
         assert_eq!(parsed("HAKMEM_TINY_MAX_CLASS", "8"), None);
+        assert_eq!(parsed("HAKMEM_GUARD_SAMPLE", "OFF"), Some(0));
+        assert_eq!(parsed("HAKMEM_GUARD_SAMPLE", "0"), None);
+        assert_eq!(parsed("HAKMEM_GUARD_SAMPLE", "100"), Some(100));
         assert_eq!(parsed("HAKMEM_NOTHING", "1"), None);
     }
 

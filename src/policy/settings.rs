@@ -7,6 +7,7 @@ use super::{auto, diet, engine};
 use crate::base::sync::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use crate::class;
 use crate::frontend::{magazine, stack};
+use crate::guard;
 use crate::large::{big_cache, elo, thermal, thermal::FreePolicy};
 use crate::segment::{arena, slab};
 use crate::thread::turn;
@@ -19,6 +20,8 @@ pub(super) enum Form {
     Words(&'static [&'static str]),
     /// A number of bytes, with an optional suffix k, m or g.
     Bytes { least: u64, most: u64 },
+    /// "off", which is 0, or a number from 1 on.
+    OffOr { most: u64 },
     /// A plain number.
     Number { least: u64, most: u64 },
     /// The path of a file, kept as text beside the value: 1, or 0 for none.
@@ -305,6 +308,20 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
         apply: |value| STATS_SIGNAL.store(value as usize, Ordering::Relaxed),
     },
     Setting {
+        name: "GUARD_SAMPLE",
+        old: None,
+        category: "Debug",
+        form: Form::OffOr { most: 1 << 20 },
+        default: if guard::ON { 128 } else { 0 },
+        modes: None,
+        compiled_in: guard::ON,
+        apply: |value| {
+            if guard::ON {
+                guard::PERIOD.store(value as u32, Ordering::Relaxed);
+            }
+        },
+    },
+    Setting {
         name: "PRINT_CONFIG",
         old: None,
         category: "Debug",
@@ -316,7 +333,7 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
     },
 ];
 /// Number of settings.
-pub(super) const COUNT: usize = 21;
+pub(super) const COUNT: usize = 22;
 impl Form {
     /// The value that a text means; `None` if it is not allowed.
     pub(super) fn parse(self, text: &[u8]) -> Option<u64> {
@@ -343,6 +360,8 @@ impl Form {
                 (least..=most).contains(&value).then_some(value)
             }
             Form::Path => (text.len() <= LONGEST_PATH).then_some(u64::from(!text.is_empty())),
+            Form::OffOr { .. } if text.eq_ignore_ascii_case(b"off") => Some(0),
+            Form::OffOr { most } => number(text).filter(|value| (1..=most).contains(value)),
             Form::Number { least, most } => {
                 number(text).filter(|value| (least..=most).contains(value))
             }
@@ -360,6 +379,7 @@ impl Form {
                 write!(out, "{}k", value >> 10)
             }
             Form::Path => out.write_str(if value == 0 { "none" } else { "a file" }),
+            Form::OffOr { .. } if value == 0 => out.write_str("off"),
             _ => write!(out, "{value}"),
         }
     }
@@ -377,6 +397,7 @@ impl Form {
                 write!(out, "bytes from {least} to {most}, suffixes k, m, g allowed")
             }
             Form::Path => write!(out, "a path of at most {LONGEST_PATH} bytes"),
+            Form::OffOr { most } => write!(out, "off or a number from 1 to {most}"),
             Form::Number { least, most } => write!(out, "a number from {least} to {most}"),
         }
     }

@@ -7,6 +7,7 @@
 use crate::class::COUNT;
 use crate::frontend::magazine::UnifiedCache;
 use crate::frontend::stack::{self, FrontEnd};
+use crate::guard::Countdown;
 use crate::harden::{self, Quarantine};
 use crate::large::big_cache::Slots;
 use crate::os;
@@ -38,6 +39,8 @@ pub(crate) struct Heap {
     pub(crate) tally: Handle,
     /// Freed blocks that wait, with the gate `hardened`.
     pub(crate) quarantine: Quarantine,
+    /// Which refill is sampled, with the gate `guard-sample`.
+    pub(crate) guard: Countdown,
     /// Layer 2.
     pub(crate) bins: Bins,
     /// Large blocks kept for this thread.
@@ -103,6 +106,7 @@ impl Heap {
             layers: FrontEnd::new(),
             tally: COMMON,
             quarantine: Quarantine::new(),
+            guard: Countdown::new(),
             bins: Bins::new(pending),
             slots: Slots::new(),
             door: Door::new(turn),

@@ -15,6 +15,7 @@ pub const LAYERS: &[&str] = &[
     "os",
     "segment",
     "harden",
+    "guard",
     "large",
     "frontend",
     "refill",
