@@ -29,14 +29,9 @@
 //! | `resident_bytes()` | resident memory of the process, or `None` |
 //! | `address_limit()` | bytes of address space the process may use, or `usize::MAX` |
 //! | `variables(prefix, visit)` | environment variables by prefix, without allocating |
-<<<<<<< HEAD
 //! | `thread_key`, `bind_thread` | call back when a thread ends; `None`, false: it will not |
 //! | `on_fork`, `on_exit` | call back around `fork` and at process exit; false: it will not |
-=======
-//! | `thread_key`, `bind_thread` | call back when a thread ends |
-//! | `on_fork`, `on_exit` | call back around `fork` and at process exit |
 //! | `trace` | stacks, names of code addresses, memory faults: see there; may do nothing |
->>>>>>> 55f370f (Add the gate guard-sample)
 //! | `on_signal(name, run)` | call back on a signal that has no handler; false: it has one |
 //!
 //! Assumes: pages of 4096 bytes or a divisor of 64 KiB. Promises: nothing here allocates from the
