@@ -353,10 +353,15 @@ fn busy_classes_get_larger_magazines() {
         free(at);
         brought
     }
-    // Without the worker, ticks come with this thread's own work only.
+    // Without the worker, ticks come with this thread's own work only; without layers before them,
+    // the magazines get all that a refill brings.
     for engine in ["on", "off"] {
-        let variables =
-            [("HAKMEM_DECAY_MS", "40"), ("HAKMEM_WORKER", "off"), ("HAKMEM_INTELLIGENCE", engine)];
+        let variables = [
+            ("HAKMEM_DECAY_MS", "40"),
+            ("HAKMEM_WORKER", "off"),
+            ("HAKMEM_FRONT_LAYERS", "off"),
+            ("HAKMEM_INTELLIGENCE", engine),
+        ];
         let ended = child::run(test, engine, &variables, || {
             let untuned = brought();
             let tuned = ENGINE && engine == "on";
