@@ -3,6 +3,8 @@
 //! Any bytes are an input: what is missing reads as zero, and no input makes a target ask for more
 //! than it bounds, so that only an error of the heap ends it.
 
+#[path = "../../tests/common/memory.rs"]
+pub mod memory;
 #[path = "../../tests/common/model.rs"]
 pub mod model;
 #[path = "../../tests/common/random.rs"]
