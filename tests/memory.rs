@@ -52,7 +52,10 @@ fn the_first_block_costs_little() {
         // SAFETY: ours.
         unsafe { at.write_bytes(1, 100) };
         let cost = resident().saturating_sub(before);
-        assert!(cost <= 256 << 10, "the first block made {cost} bytes resident");
+        // The arrays of front-end layers lie in the heap, and in the one that it is copied from.
+        let layers = hakmem::stats().layers.iter().filter(|layer| layer.compiled_in).count();
+        let bound = (256 << 10) + layers * (8 << 10);
+        assert!(cost <= bound, "the first block made {cost} of {bound} bytes resident");
     })
     .is_quiet();
 }

@@ -4,6 +4,7 @@
 //! just loaded; but tops are offsets instead of pointers, as the arrays move with their heap.
 
 use super::layer::{Fill, Slot};
+use super::magazine::UnifiedCache;
 use core::cell::Cell;
 use core::ptr;
 
@@ -135,16 +136,75 @@ impl<const FIRST: usize, const ARRAYS: usize, const SLOTS: usize> Arrays<FIRST, 
     /// Takes the oldest blocks out until `keep` are left or `out` is full. Gives their number.
     pub(super) fn drain(&mut self, class: usize, keep: usize, out: &mut [Slot]) -> usize {
         let count = self.count(class).saturating_sub(keep).min(out.len());
-        let blocks = self.blocks(class);
-        for (to, from) in out.iter_mut().zip(blocks.iter().take(count)) {
+        for (to, from) in out.iter_mut().zip(self.blocks(class).iter().take(count)) {
             *to = from.get();
         }
-        for at in count..blocks.len() {
-            blocks[at - count].set(blocks[at].get());
-        }
-        let array = Self::of(class);
-        self.top(array).set(self.top(array).get() - count as u32 * SLOT);
+        self.forget_oldest(class, count);
         count
+    }
+
+    /// The `count` oldest blocks have gone: closes the gap.
+    fn forget_oldest(&self, class: usize, count: usize) {
+        let blocks = self.blocks(class);
+        for (to, from) in blocks.iter().zip(blocks.iter().skip(count)) {
+            to.set(from.get());
+        }
+        let top = self.top(Self::of(class));
+        top.set(top.get() - count as u32 * SLOT);
+    }
+
+    /// Array `at` is empty: moves up to `want` blocks of `class` here from the magazine, in their
+    /// order, and takes the newest of them. Null: the magazine has none, or the array is closed.
+    pub(super) fn draw(
+        &self,
+        at: usize,
+        want: usize,
+        class: usize,
+        behind: &UnifiedCache,
+    ) -> *mut u8 {
+        debug_assert_eq!(self.count(at), 0);
+        let array = Self::of(at);
+        let (bottom, limit) = (Self::bottom(array), self.limit(array).get());
+        let end = limit.min(bottom + want as u32 * SLOT);
+        let mut last = end;
+        while last > bottom {
+            let block = behind.pop(class);
+            if block.is_null() {
+                break;
+            }
+            last -= SLOT;
+            // SAFETY: between the bottom and the limit, so inside the array.
+            unsafe { self.slot(last) }.set(block);
+        }
+        if last == end {
+            // The heap may be the one that is never written.
+            return ptr::null_mut();
+        }
+        let mut to = bottom;
+        for from in (last..end).step_by(SLOT as usize) {
+            // SAFETY: as above.
+            unsafe { self.slot(to).set(self.slot(from).get()) };
+            to += SLOT;
+        }
+        self.top(array).set(to);
+        self.pop(at)
+    }
+
+    /// Moves up to `count` of the oldest blocks of array `at` to the magazine of `class`. False: it
+    /// takes none.
+    pub(super) fn spill(
+        &self,
+        at: usize,
+        count: usize,
+        class: usize,
+        behind: &UnifiedCache,
+    ) -> bool {
+        let oldest = self.blocks(at).iter().take(count);
+        let moved = oldest.take_while(|slot| behind.push(class, slot.get())).count();
+        if moved != 0 {
+            self.forget_oldest(at, moved);
+        }
+        moved != 0
     }
 
     /// The class has no block here: fills its array with up to `want` blocks, and gives their number.

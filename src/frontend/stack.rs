@@ -11,9 +11,13 @@ use super::layers::class5::{self, Class5};
 use super::layers::fast_cache::{self, FastCache};
 use super::layers::front_c23::{self, FrontC23};
 use super::layers::heap_v2::{self, HeapV2};
+use super::layers::hot_mag::{self, HotMag};
 use super::layers::hot_pop::{self, HotPop};
+use super::layers::mini_mag::{self, MiniMag};
+use super::layers::quick_slots::{self, QuickSlots};
 use super::layers::ring_cache::{self, RingCache};
 use super::layers::sfc::{self, Sfc};
+use super::layers::ultra_front::{self, UltraFront};
 use super::layers::ultra_hot::{self, UltraHot};
 use super::magazine::{self, UnifiedCache};
 use crate::base::sync::{AtomicBool, Ordering};
@@ -29,12 +33,16 @@ pub(super) type Layers =
     Over<If<{ ultra_hot::ON }, UltraHot>,
     Over<If<{ front_c23::ON }, FrontC23>,
     Over<If<{ class5::ON }, Class5>,
+    Over<If<{ quick_slots::ON }, QuickSlots>,
+    Over<If<{ ultra_front::ON }, UltraFront>,
+    Over<If<{ hot_mag::ON }, HotMag>,
+    Over<If<{ mini_mag::ON }, MiniMag>,
     Over<If<{ fast_cache::ON }, FastCache>,
     Over<If<{ ring_cache::ON }, RingCache>,
     Over<If<{ heap_v2::ON }, HeapV2>,
     Over<If<{ sfc::ON }, Sfc>,
     Over<If<{ hot_pop::ON }, HotPop>,
-    End>>>>>>>>;
+    End>>>>>>>>>>>>;
 
 /// A layer that is compiled in if `ON`.
 pub(crate) struct If<const ON: bool, L>(PhantomData<L>);
