@@ -113,8 +113,12 @@ impl<C: Chain> Trial<C> {
         let unborn = UnifiedCache::new();
         let block = self.store.fresh().unwrap();
         for class in 0..COUNT {
-            assert!(!self.layers.push(class, block, &unborn), "{} {class}", self.name);
-            let got = self.layers.pop(class, &unborn, |_, _| ());
+            let taken = self.layers.push::<false>(class, block, &unborn)
+                || self.layers.push::<true>(class, block, &unborn);
+            assert!(!taken, "{} {class}", self.name);
+            let got = self.layers.pop::<false>(class, &unborn, |_, _| ());
+            assert!(got.is_null(), "{} {class}", self.name);
+            let got = self.layers.pop::<true>(class, &unborn, |_, _| ());
             assert!(got.is_null(), "{} {class}", self.name);
             assert_eq!(self.layers.count(class), 0);
         }
@@ -153,7 +157,9 @@ impl<C: Chain> Trial<C> {
 
     fn push(&mut self, class: usize) {
         let Some(block) = self.store.fresh() else { return };
-        let taken = self.layers.push(class, block, &self.behind) || self.behind.push(class, block);
+        let taken = self.layers.push::<false>(class, block, &self.behind)
+            || self.behind.push(class, block)
+            || self.layers.push::<true>(class, block, &self.behind);
         assert!(!(taken && class == 0), "{} took a block of no class", self.name);
         if taken {
             self.inside.insert(block, class);
@@ -162,17 +168,17 @@ impl<C: Chain> Trial<C> {
 
     fn pop(&mut self, class: usize) {
         let mut told = None;
-        let mut block =
-            self.layers.pop(class, &self.behind, |rank, block| told = Some((rank, block)));
-        assert_eq!(
-            told.map(|(_, block)| block),
-            (!block.is_null()).then_some(block),
-            "{}",
-            self.name
-        );
+        let (behind, mut served) = (&self.behind, |rank, block| told = Some((rank, block)));
+        let mut block = self.layers.pop::<false>(class, behind, &mut served);
+        let mut by_layer = !block.is_null();
         if block.is_null() {
-            block = self.behind.pop(class);
+            block = behind.pop(class);
         }
+        if block.is_null() {
+            block = self.layers.pop::<true>(class, behind, &mut served);
+            by_layer = !block.is_null();
+        }
+        assert_eq!(told.map(|(_, block)| block), by_layer.then_some(block), "{}", self.name);
         if block.is_null() {
             let lost = self.inside.values().filter(|&&of| of == class).count();
             assert_eq!(lost, 0, "{} has lost blocks of class {class}", self.name);

@@ -1,7 +1,7 @@
-//! What a front-end layer is: a cache of blocks that stands before the magazines.
+//! What a front-end layer is: a cache of blocks that stands before the magazines, or right behind them.
 //!
-//! A layer holds blocks of the classes that it covers, per thread, and is asked before the magazine:
-//! on an allocation for a block, on a free for room. It lives in the heap, right behind the magazines,
+//! A layer holds blocks of the classes that it covers, per thread, and is asked before the magazine (or,
+//! behind it, when the magazine is empty or full): on an allocation for a block, on a free for room. It lives in the heap, right behind the magazines,
 //! and is a Cargo feature: a build without it has [`Off`] in its place, which has no bytes and no code.
 //!
 //! Invariants, on which the heap's own rest:
@@ -48,6 +48,9 @@ pub(crate) unsafe trait FrontendLayer: Sized {
     const NAME: &'static str;
     /// Its place in the order: lower ones are asked first. No two layers have the same.
     const RANK: usize;
+    /// Whether it stands behind the magazines: it is asked on slow paths only, for a block when the
+    /// magazine of a class is empty, for room when it is full.
+    const BEHIND: bool = false;
     /// Whether it is compiled in.
     const ON: bool;
     /// The classes that it covers.

@@ -17,6 +17,7 @@ use super::layers::mini_mag::{self, MiniMag};
 use super::layers::quick_slots::{self, QuickSlots};
 use super::layers::ring_cache::{self, RingCache};
 use super::layers::sfc::{self, Sfc};
+use super::layers::tls_sll::{self, TlsSll};
 use super::layers::ultra_front::{self, UltraFront};
 use super::layers::ultra_hot::{self, UltraHot};
 use super::magazine::{self, UnifiedCache};
@@ -42,7 +43,8 @@ pub(super) type Layers =
     Over<If<{ heap_v2::ON }, HeapV2>,
     Over<If<{ sfc::ON }, Sfc>,
     Over<If<{ hot_pop::ON }, HotPop>,
-    End>>>>>>>>>>>>;
+    Over<If<{ tls_sll::ON }, TlsSll>,
+    End>>>>>>>>>>>>>;
 
 /// A layer that is compiled in if `ON`.
 pub(crate) struct If<const ON: bool, L>(PhantomData<L>);
@@ -144,6 +146,7 @@ pub(crate) fn limited() -> bool {
 pub(crate) struct About {
     pub(crate) name: &'static str,
     pub(crate) rank: usize,
+    pub(crate) behind: bool,
     pub(crate) on: bool,
     pub(crate) classes: ClassMask,
 }
@@ -159,13 +162,18 @@ pub(crate) trait Chain {
     /// The rank of the first.
     const RANK: usize;
 
-    fn pop(
+    /// As a layer's, for those that stand before the magazines, or (`BEHIND`) behind them.
+    fn pop<const BEHIND: bool>(
         &self,
         class: usize,
         behind: &UnifiedCache,
         served: impl FnOnce(usize, *mut u8),
     ) -> *mut u8;
-    fn push(&self, class: usize, block: *mut u8, behind: &UnifiedCache) -> bool;
+    /// As `pop`.
+    fn push<const BEHIND: bool>(&self, class: usize, block: *mut u8, behind: &UnifiedCache)
+    -> bool;
+    /// Blocks that they have room for.
+    fn room<const BEHIND: bool>(&self, class: usize) -> usize;
     fn each_block(&self, class: usize, visit: &mut dyn FnMut(*mut u8));
     fn count(&self, class: usize) -> usize;
     fn tune(&mut self, class: usize, flush: Flush<'_>);
@@ -182,13 +190,23 @@ impl Chain for End {
     const RANK: usize = usize::MAX;
 
     #[inline(always)]
-    fn pop(&self, _: usize, _: &UnifiedCache, _: impl FnOnce(usize, *mut u8)) -> *mut u8 {
+    fn pop<const BEHIND: bool>(
+        &self,
+        _class: usize,
+        _behind: &UnifiedCache,
+        _served: impl FnOnce(usize, *mut u8),
+    ) -> *mut u8 {
         core::ptr::null_mut()
     }
 
     #[inline(always)]
-    fn push(&self, _class: usize, _block: *mut u8, _behind: &UnifiedCache) -> bool {
+    fn push<const BEHIND: bool>(&self, _: usize, _: *mut u8, _: &UnifiedCache) -> bool {
         false
+    }
+
+    #[inline(always)]
+    fn room<const BEHIND: bool>(&self, _class: usize) -> usize {
+        0
     }
 
     #[inline(always)]
@@ -243,28 +261,44 @@ impl<P: Place, R: Chain> Chain for Over<P, R> {
     const RANK: usize = P::Layer::RANK;
 
     #[inline(always)]
-    fn pop(
+    fn pop<const BEHIND: bool>(
         &self,
         class: usize,
         behind: &UnifiedCache,
         served: impl FnOnce(usize, *mut u8),
     ) -> *mut u8 {
-        if P::Present::CLASSES.covers(class) {
+        if P::Present::BEHIND == BEHIND && P::Present::CLASSES.covers(class) {
             let block = self.0.pop(class, behind);
             if !block.is_null() {
                 served(P::Present::RANK, block);
                 return block;
             }
         }
-        self.1.pop(class, behind, served)
+        self.1.pop::<BEHIND>(class, behind, served)
     }
 
     #[inline(always)]
-    fn push(&self, class: usize, block: *mut u8, behind: &UnifiedCache) -> bool {
-        if P::Present::CLASSES.covers(class) && self.0.push(class, block, behind) {
+    fn push<const BEHIND: bool>(
+        &self,
+        class: usize,
+        block: *mut u8,
+        behind: &UnifiedCache,
+    ) -> bool {
+        if P::Present::BEHIND == BEHIND
+            && P::Present::CLASSES.covers(class)
+            && self.0.push(class, block, behind)
+        {
             return true;
         }
-        self.1.push(class, block, behind)
+        self.1.push::<BEHIND>(class, block, behind)
+    }
+
+    #[inline(always)]
+    fn room<const BEHIND: bool>(&self, class: usize) -> usize {
+        let here = P::Present::BEHIND == BEHIND && P::Present::CLASSES.has(class);
+        let room =
+            if here { self.0.capacity(class).saturating_sub(self.0.count(class)) } else { 0 };
+        room + self.1.room::<BEHIND>(class)
     }
 
     #[inline(always)]
@@ -328,6 +362,7 @@ impl<P: Place, R: Chain> Chain for Over<P, R> {
         visit(About {
             name: P::Layer::NAME,
             rank: P::Layer::RANK,
+            behind: P::Layer::BEHIND,
             on: P::Layer::ON,
             classes: P::Layer::CLASSES,
         });
@@ -365,13 +400,37 @@ impl FrontEnd {
         behind: &UnifiedCache,
         served: impl FnOnce(usize, *mut u8),
     ) -> *mut u8 {
-        self.layers.pop(class, behind, served)
+        self.layers.pop::<false>(class, behind, served)
     }
 
     /// Gives a freed block to the first layer that has room; false if none has.
     #[inline(always)]
     pub(crate) fn push(&self, class: usize, block: *mut u8, behind: &UnifiedCache) -> bool {
-        self.layers.push(class, block, behind)
+        self.layers.push::<false>(class, block, behind)
+    }
+
+    /// A block of `class` from the layers behind the magazines, as `pop`.
+    #[inline(always)]
+    pub(crate) fn bring_back(
+        &self,
+        class: usize,
+        behind: &UnifiedCache,
+        served: impl FnOnce(usize, *mut u8),
+    ) -> *mut u8 {
+        self.layers.pop::<true>(class, behind, served)
+    }
+
+    /// Gives a block that the magazine has no room for to the layers behind it; false if they have
+    /// none either.
+    #[inline(always)]
+    pub(crate) fn spill(&self, class: usize, block: *mut u8, behind: &UnifiedCache) -> bool {
+        self.layers.push::<true>(class, block, behind)
+    }
+
+    /// Blocks of `class` that the layers behind the magazines have room for.
+    #[inline(always)]
+    pub(crate) fn room_behind(&self, class: usize) -> usize {
+        self.layers.room::<true>(class)
     }
 
     /// Calls `visit` with every block of `class` in the layers.
@@ -442,13 +501,15 @@ pub(crate) fn draw(out: &mut dyn Write) -> fmt::Result {
         }
         writeln!(out, "{note}")
     };
-    each(&mut |layer| {
-        if layer.on && drawn.is_ok() {
-            let closed = if ENABLED.load(Ordering::Relaxed) { "" } else { "  (closed)" };
-            drawn = row(layer.name, layer.classes, closed);
-        }
-    });
-    drawn?;
-    row("unified cache", ClassMask::ALL, "")?;
-    row("slabs", ClassMask::ALL, "")
+    for behind in [false, true] {
+        each(&mut |layer| {
+            if layer.on && layer.behind == behind && drawn.is_ok() {
+                let closed = if ENABLED.load(Ordering::Relaxed) { "" } else { "  (closed)" };
+                drawn = row(layer.name, layer.classes, closed);
+            }
+        });
+        drawn?;
+        row(if behind { "slabs" } else { "unified cache" }, ClassMask::ALL, "")?;
+    }
+    Ok(())
 }

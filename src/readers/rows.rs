@@ -71,6 +71,8 @@ pub struct LayerCount {
     pub name: &'static str,
     /// The class groups C0..C7 that it covers, and last the mid tier.
     pub covers: [bool; GROUPS + 1],
+    /// Whether it stands behind the magazines, and serves only what finds them empty.
+    pub behind: bool,
     /// Whether it is compiled in.
     pub compiled_in: bool,
     /// Allocations that it served (gate `front-metrics`).

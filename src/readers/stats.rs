@@ -134,8 +134,13 @@ fn frees(classes: Range<usize>) -> u64 {
 
 fn layers() -> [LayerCount; LAYERS] {
     let off = Reading::NotCompiledIn("");
-    let nothing =
-        LayerCount { name: "", covers: [false; GROUPS + 1], compiled_in: false, served: off };
+    let nothing = LayerCount {
+        name: "",
+        covers: [false; GROUPS + 1],
+        behind: false,
+        compiled_in: false,
+        served: off,
+    };
     let (mut rows, mut at) = ([nothing; LAYERS], 0);
     stack::each(&mut |layer| {
         if let Some(row) = rows.get_mut(at) {
@@ -143,6 +148,7 @@ fn layers() -> [LayerCount; LAYERS] {
             *row = LayerCount {
                 name: layer.name,
                 covers: core::array::from_fn(|group| layer.classes.has_group(group)),
+                behind: layer.behind,
                 compiled_in: layer.on,
                 served: match layer.on {
                     true => reading::<gates::FrontMetrics, _>(count),

@@ -52,6 +52,16 @@ pub(crate) fn bad_block(at: *const u8, class: usize, misuse: Misuse) -> ! {
     }
 }
 
+/// A free block that held the link of a list does not hold it any more.
+#[cold]
+#[inline(never)]
+pub(crate) fn written_when_free(at: *const u8, class: usize) -> ! {
+    fatal(format_args!(
+        "free block {at:p}, class {}: written to after it was freed, expected the link of a list of free blocks; aborting",
+        ClassName(class)
+    ))
+}
+
 /// A block came back under a class that is not its slab's.
 #[cold]
 #[inline(never)]

@@ -160,6 +160,10 @@ impl Heap {
             return block;
         }
         self.tune_layers(class);
+        let block = self.bring_back(class);
+        if !block.is_null() {
+            return block;
+        }
         let started = self.tally.start();
         if let Some(block) = self.refill_layer(class, started) {
             return block;
@@ -173,6 +177,32 @@ impl Heap {
         unsafe { self.cache.end_refill(class, batch, got) };
         self.tally.refilled(class, got, started);
         self.cache.pop(class)
+    }
+
+    /// A block from the layers behind the magazine, which is empty, and a batch for that. Null: they
+    /// have none.
+    #[inline(always)]
+    fn bring_back(&mut self, class: usize) -> *mut u8 {
+        let tally = self.tally;
+        let served = |rank, block: *mut u8| tally.layer_hit(rank, class, block);
+        let first = self.layers.bring_back(class, &self.cache, served);
+        if first.is_null() {
+            return first;
+        }
+        let Some((end, batch)) = self.cache.begin_refill(class) else { return first };
+        let mut got = 0;
+        while got < batch {
+            let block = self.layers.bring_back(class, &self.cache, |_, _| ());
+            if block.is_null() {
+                break;
+            }
+            got += 1;
+            // SAFETY: `batch` slots below `end` are writable (contract of `begin_refill`).
+            unsafe { *end.sub(got) = block };
+        }
+        // SAFETY: `got` blocks of the class lie right below `end`.
+        unsafe { self.cache.end_refill(class, batch, got) };
+        first
     }
 
     /// A batch for a layer that brings in its own, and one block of it. `None`: no layer does.
@@ -228,12 +258,34 @@ impl Heap {
                 return;
             }
             // SAFETY: the magazine's oldest blocks were given back by the program.
-            unsafe { self.bins.flush(class, oldest, count) };
+            unsafe { self.spill(class, oldest, count) };
             self.cache.end_overflow(class, count);
         }
         if !self.cache.push(class, block) {
             // SAFETY: as the caller promised.
             unsafe { self.bins.flush(class, &raw const block, 1) };
+        }
+    }
+
+    /// Finds a place for blocks that leave the magazine: the newest go to the layers behind it as far
+    /// as those have room, the others home.
+    ///
+    /// # Safety
+    /// As for `Bins::flush`.
+    #[inline(always)]
+    unsafe fn spill(&mut self, class: usize, blocks: *const *mut u8, count: usize) {
+        let mut home = count - self.layers.room_behind(class).min(count);
+        // SAFETY: as the caller promised.
+        unsafe { self.bins.flush(class, blocks, home) };
+        while home < count {
+            // SAFETY: as the caller promised; `home` is in range.
+            unsafe {
+                let block = blocks.add(home);
+                if !self.layers.spill(class, *block, &self.cache) {
+                    self.bins.flush(class, block, 1);
+                }
+            }
+            home += 1;
         }
     }
 

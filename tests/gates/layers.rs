@@ -20,6 +20,7 @@ const COVERED: &[(&str, &[usize])] = &[
     ("heap-v2", &[0, 1, 2, 3]),
     ("sfc", &[0, 1, 2, 3, 4, 5, 6, 7]),
     ("hot-pop", &[0, 1, 2, 3]),
+    ("tls-sll", &[0, 1, 2, 3, 4, 5, 6, 7, 8]),
 ];
 
 /// A size of each class group.
@@ -39,9 +40,9 @@ fn served() -> [u64; LAYERS] {
     layers().map(|layer| layer.served.value().unwrap_or(0))
 }
 
-/// The first layer of this build that covers a group.
+/// The first layer of this build that covers a group; those behind the magazine never come first.
 fn first_of(group: usize) -> Option<usize> {
-    layers().iter().position(|layer| layer.compiled_in && layer.covers[group])
+    layers().iter().position(|layer| layer.compiled_in && !layer.behind && layer.covers[group])
 }
 
 #[test]
@@ -110,7 +111,8 @@ fn closed_layers_serve_nothing_and_hold_nothing() {
         hakmem::set_config("FRONT_LAYERS", "on").expect("a setting");
         raw::collect();
         work();
-        assert!(!FRONT || served().iter().sum::<u64>() > 100, "{:?}", served());
+        let in_front = (0..8).any(|group| first_of(group).is_some());
+        assert!(!(FRONT && in_front) || served().iter().sum::<u64>() > 100, "{:?}", served());
         hakmem::set_config("FRONT_LAYERS", "off").expect("a setting");
         raw::collect();
         assert_eq!((walk().cached, walk().user()), (0, 0));
@@ -128,9 +130,12 @@ fn a_picture_shows_the_layers_of_this_build() {
     let picture = &text[text.find("front end").expect("the picture's head")..];
     let names: Vec<&str> = picture.lines().skip(1).map(|line| line[4..22].trim()).collect();
     let all = layers();
-    let mut wanted: Vec<&str> =
-        all.iter().filter(|layer| layer.compiled_in).map(|layer| layer.name).collect();
-    wanted.extend(["unified cache", "slabs"]);
+    let mut wanted = Vec::new();
+    for (behind, next) in [(false, "unified cache"), (true, "slabs")] {
+        let here = all.iter().filter(|layer| layer.compiled_in && layer.behind == behind);
+        wanted.extend(here.map(|layer| layer.name));
+        wanted.push(next);
+    }
     assert_eq!(names, wanted, "{text}");
     for layer in all.iter().filter(|layer| layer.compiled_in) {
         let row = picture.lines().find(|line| line.contains(layer.name)).expect("its row");
@@ -183,4 +188,68 @@ fn blocks_in_layers_are_cached_and_go_home() {
         assert_eq!(walk().cached, 0, "{:?}", walk());
     })
     .is_quiet();
+}
+
+/// Whether this build has the list behind the magazine.
+const TLS_SLL: bool = cfg!(feature = "tls-sll");
+
+#[test]
+fn what_overflows_comes_back_from_behind_the_magazine() {
+    child::run_with_layers(
+        "layers::what_overflows_comes_back_from_behind_the_magazine",
+        "",
+        &[],
+        || {
+            let list = layers().iter().position(|layer| layer.name == "tls-sll").expect("listed");
+            for size in [8, 64, 1024, 5000, 200_000] {
+                // More than magazines and layers in front take.
+                let count = ((1 << 20) / size).clamp(40, 20_000);
+                let before = served()[list];
+                for round in 0..3 {
+                    let blocks = Blocks::malloc(size, count);
+                    let words = || blocks.0.iter().map(|at| at.cast::<usize>()).enumerate();
+                    // SAFETY: blocks of eight bytes or more, in use.
+                    words().for_each(|(n, word)| unsafe { *word = n });
+                    // SAFETY: as above.
+                    assert!(words().all(|(n, word)| unsafe { *word } == n), "a block twice");
+                    blocks.free();
+                    assert_eq!(walk().user(), 0, "{size} bytes, round {round}");
+                }
+                let came_back = served()[list] > before;
+                assert_eq!(came_back, TLS_SLL && FRONT, "{size} bytes: {:?}", served());
+            }
+            raw::collect();
+            assert_eq!(walk().cached, 0);
+        },
+    )
+    .is_quiet();
+}
+
+#[test]
+fn a_write_to_a_block_in_the_list_is_noticed() {
+    let test = "layers::a_write_to_a_block_in_the_list_is_noticed";
+    let ended = child::run_with_layers(test, "", &[], || {
+        let blocks = Blocks::malloc(64, 20_000);
+        // Every other block stays in use, so that no slab goes.
+        let freed = || blocks.0.iter().copied().step_by(2);
+        freed().for_each(free);
+        for at in freed() {
+            // SAFETY: none, it is no longer ours: that is what the test is about. It is mapped.
+            unsafe { *at.cast::<usize>() ^= usize::MAX };
+        }
+        raw::collect();
+    });
+    if child::is_child() {
+        return;
+    }
+    if !TLS_SLL {
+        // Nothing else reads a free block.
+        return ended.is_quiet();
+    }
+    assert_eq!(ended.signal, Some(libc::SIGABRT), "{ended:#?}");
+    let lines = ended.lines();
+    assert_eq!(lines.len(), 1, "{ended:#?}");
+    for word in ["free block 0x", "class C", "written to after it was freed", "expected"] {
+        assert!(lines[0].contains(word), "{word}: {ended:#?}");
+    }
 }

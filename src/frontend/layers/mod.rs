@@ -11,5 +11,6 @@ pub(super) mod mini_mag;
 pub(super) mod quick_slots;
 pub(super) mod ring_cache;
 pub(super) mod sfc;
+pub(super) mod tls_sll;
 pub(super) mod ultra_front;
 pub(super) mod ultra_hot;
