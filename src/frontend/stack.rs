@@ -427,6 +427,12 @@ impl FrontEnd {
         self.layers.push::<true>(class, block, behind)
     }
 
+    /// Blocks of `class` that the layers in front have room for, or a few less.
+    #[inline(always)]
+    pub(crate) fn room(&self, class: usize) -> usize {
+        self.layers.room::<false>(class)
+    }
+
     /// Blocks of `class` that the layers behind the magazines have room for.
     #[inline(always)]
     pub(crate) fn room_behind(&self, class: usize) -> usize {

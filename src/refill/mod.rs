@@ -6,6 +6,7 @@
 //! the process with one line when the block can't be one (double free, wrong address).
 
 mod list;
+pub(crate) mod policy;
 
 use crate::class::{CLASSES, COUNT};
 use crate::segment::misuse;
@@ -38,8 +39,8 @@ impl Bins {
         unsafe { self.classes.get_unchecked_mut(class) }
     }
 
-    /// Writes up to `want` blocks of `class` downwards from `end`, lowest address at the top.
-    /// Gives their number; 0: out of memory.
+    /// Writes up to `want` blocks of `class`, or as many as the policy allows, downwards from `end`,
+    /// lowest address at the top. Gives their number; 0: out of memory.
     ///
     /// # Safety
     /// `want` slots below `end` are writable.
@@ -49,6 +50,7 @@ impl Bins {
         mut end: *mut *mut u8,
         want: usize,
     ) -> usize {
+        let want = policy::allowed(want);
         let mut got = 0;
         let (mut drained, mut made) = (false, false);
         loop {

@@ -11,7 +11,7 @@ use crate::guard::Countdown;
 use crate::harden::{self, Quarantine};
 use crate::large::big_cache::Slots;
 use crate::os;
-use crate::refill::Bins;
+use crate::refill::{Bins, policy};
 use crate::segment::meta;
 use crate::segment::slab::PendingStack;
 use crate::telemetry::tally::{COMMON, Handle, Tally};
@@ -168,6 +168,11 @@ impl Heap {
         if let Some(block) = self.refill_layer(class, started) {
             return block;
         }
+        if policy::DIRECT
+            && let Some(block) = self.refill_direct(class, started)
+        {
+            return block;
+        }
         let Some((end, batch)) = self.cache.begin_refill(class) else {
             return self.refill_one(class, started);
         };
@@ -216,6 +221,33 @@ impl Heap {
         })?;
         self.tally.refilled(class, got, started);
         Some(block)
+    }
+
+    /// A batch straight from the slabs for the layers in front, and the block asked for. `None`: they
+    /// have no room.
+    #[inline(always)]
+    fn refill_direct(&mut self, class: usize, started: u64) -> Option<*mut u8> {
+        let room = self.layers.room(class);
+        if room == 0 {
+            return None;
+        }
+        let mut blocks = [ptr::null_mut(); policy::DIRECT_BLOCKS];
+        let want = (1 + room).min(blocks.len());
+        let end = blocks.as_mut_ptr_range().end;
+        // SAFETY: as many slots lie below the array's end.
+        let got = unsafe { fill(&mut self.bins, &mut self.quarantine, class, end, want) };
+        self.tally.refilled(class, got, started);
+        // The last one, which has the lowest address (but in a hardened heap), is the caller's; so the
+        // next one is to be on top.
+        let (first, others) = blocks.split_last()?;
+        let others = others.get(blocks.len() - got.max(1)..).unwrap_or(&[]);
+        for &block in others {
+            if !self.layers.push(class, block, &self.cache) && !self.cache.push(class, block) {
+                // SAFETY: the block has just come from its slab.
+                unsafe { self.bins.flush(class, &raw const block, 1) };
+            }
+        }
+        Some(*first)
     }
 
     /// Gives the layers in front the capacities that the settings of now allow.

@@ -1,7 +1,7 @@
 //! Which layer served a request: `front-metrics`.
 
 use super::child;
-use super::{Blocks, FRONT};
+use super::{Blocks, FRONT, LEGACY_REFILL};
 use hakmem::{Reading, Served, raw, stats};
 
 fn served() -> Served {
@@ -46,7 +46,12 @@ fn each_request_counts_for_the_layer_that_served_it() {
         let none = Served::default();
         // The first refill brings 16 blocks from a new slab, the second one carves more.
         let kept = serves(Served { new_slab: 1, ..none }, || raw::malloc(64));
-        let more = serves(Served { unified_cache: 15, ..none }, || Blocks::malloc(64, 15));
+        let brought = if LEGACY_REFILL {
+            Served { bump: 15, ..none }
+        } else {
+            Served { unified_cache: 15, ..none }
+        };
+        let more = serves(brought, || Blocks::malloc(64, 15));
         let last = serves(Served { bump: 1, ..none }, || raw::malloc(64));
         more.free();
         free(last);

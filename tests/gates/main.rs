@@ -18,6 +18,7 @@ mod faults;
 mod front;
 mod layers;
 mod readers;
+mod refills;
 mod signal;
 mod slabs;
 mod system;
@@ -37,6 +38,7 @@ const RING: bool = cfg!(feature = "tiny-debug-ring");
 const ELO: bool = cfg!(feature = "elo");
 const EVOLUTION: bool = cfg!(feature = "evolution");
 const ENGINE: bool = cfg!(feature = "intelligence-engine");
+const LEGACY_REFILL: bool = cfg!(feature = "legacy-refill");
 const OOB_LOG: bool = cfg!(feature = "p0-class-oob-log");
 const FAULTS: bool = cfg!(feature = "fault-injection");
 
