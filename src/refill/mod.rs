@@ -50,7 +50,7 @@ impl Bins {
         mut end: *mut *mut u8,
         want: usize,
     ) -> usize {
-        let want = policy::allowed(want);
+        let want = if policy::LEGACY { want.min(1) } else { want };
         let mut got = 0;
         let (mut drained, mut made) = (false, false);
         loop {

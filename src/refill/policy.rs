@@ -15,16 +15,11 @@ compile_error!(
      as many as the layers in front have room for; turn one of them off"
 );
 
-const LEGACY: bool = cfg!(feature = "legacy-refill");
+/// Whether a refill brings one block, whatever it was asked for.
+pub(super) const LEGACY: bool = cfg!(feature = "legacy-refill");
 
 /// Whether refills go straight to the caller and the layers in front.
 pub(crate) const DIRECT: bool = cfg!(feature = "front-direct");
 
 /// Blocks that such a refill brings at most.
 pub(crate) const DIRECT_BLOCKS: usize = 33;
-
-/// How many of `want` blocks a refill may bring.
-#[inline(always)]
-pub(super) fn allowed(want: usize) -> usize {
-    if LEGACY { want.min(1) } else { want }
-}
