@@ -27,7 +27,7 @@ pub(crate) const ON: bool = cfg!(feature = "tls-sll");
 
 /// Bytes of blocks in a list, and blocks.
 const MOST_BYTES: usize = 64 << 10;
-const MOST: usize = 1024;
+const MOST: usize = if cfg!(miri) { 16 } else { 1024 };
 /// Blocks of the largest classes.
 const LEAST: usize = 2;
 
