@@ -7,6 +7,7 @@
 
 mod ab;
 mod asm;
+mod attacks;
 mod audit;
 mod bench;
 mod ci;
@@ -42,6 +43,8 @@ enum Command {
     Bench(Box<bench::Args>),
     /// Count the instructions of the fast paths and compare them with the golden counts
     Asm(Box<asm::Args>),
+    /// Run attacks on the heap and on others, and tell what each makes of them
+    Attacks(attacks::Args),
     /// Place every atomic operation: telemetry behind a gate, or correctness with its reason
     Audit(audit::Args),
     /// List every unsafe place with its argument in docs/unsafe.md, or check that it is current
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Ab(args) => ab::run(*args),
         Command::Bench(args) => bench::run(*args),
         Command::Asm(args) => asm::run(*args),
+        Command::Attacks(args) => attacks::run(args),
         Command::Audit(args) => audit::run(args),
         Command::Unsafe(args) => surface::run(args),
         Command::Matrix(args) => matrix::run(*args),

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use object::{Object, ObjectSymbol};
 use serde::Serialize;
 
-use super::recipe::{Build, COMMON, RECIPES, Recipe, Source};
+use super::recipe::{Build, COMMON, HARDENED, RECIPES, Recipe, Source};
 use super::task::check_names;
 use crate::shared::{command, paths, term};
 
@@ -63,12 +63,21 @@ pub fn hakmem(features: &[String]) -> Result<Allocator> {
 /// Makes the peers named in `only` (all of them if it is empty).
 pub fn make(only: &[String]) -> Result<(Vec<Allocator>, Vec<Missing>)> {
     check_names("peer", only, &names())?;
-    let folder = paths::target().join("peers");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let wanted: Vec<&Recipe> = RECIPES
+    let wanted = RECIPES
         .iter()
         .filter(|recipe| only.is_empty() || only.iter().any(|name| name == recipe.name))
         .collect();
+    make_all(wanted)
+}
+
+/// Makes the peers in their own hardened modes.
+pub fn hardened() -> Result<(Vec<Allocator>, Vec<Missing>)> {
+    make_all(HARDENED.iter().collect())
+}
+
+fn make_all(wanted: Vec<&Recipe>) -> Result<(Vec<Allocator>, Vec<Missing>)> {
+    let folder = paths::target().join("peers");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let bar = term::progress("Making", wanted.len() as u64);
     let (mut ready, mut missing) = (Vec::new(), Vec::new());
     for recipe in wanted {
@@ -153,7 +162,7 @@ fn compile(name: &str, build: &Build, folder: &Path) -> Result<(String, PathBuf)
     compiler.args(COMMON);
     compiler.args(build.include.iter().map(|path| format!("-I{}", root.join(path).display())));
     compiler.args(build.files.iter().map(|path| root.join(path)));
-    compiler.args(build.flags).arg("-o").arg(&library);
+    compiler.args(build.flags.concat()).arg("-o").arg(&library);
 
     // The command and the crate's version say whether the library at hand is the one wanted.
     let stamp = folder.join(format!("{name}.command"));

@@ -39,8 +39,8 @@ pub struct Build {
     pub files: &'static [&'static str],
     /// Include folders.
     pub include: &'static [&'static str],
-    /// Flags beyond [`COMMON`].
-    pub flags: &'static [&'static str],
+    /// Flags beyond [`COMMON`], list after list.
+    pub flags: &'static [&'static [&'static str]],
     /// A header and the macro in it that gives the version as major, two digits minor, two digits
     /// patch; without it the crate's version stands for the library's.
     pub version: Option<(&'static str, &'static str)>,
@@ -67,6 +67,60 @@ const MIMALLOC_FLAGS: &[&str] = &[
     "-DMI_BUILD_RELEASE",
 ];
 
+const SNMALLOC_FLAGS: &[&str] = &[
+    "-std=c++20",
+    "-mcx16",
+    "-mprfchw",
+    "-fomit-frame-pointer",
+    "-ffunction-sections",
+    "-static-libstdc++",
+    "-DSNMALLOC_USE_CXX11_THREAD_ATEXIT_DIRECT",
+    "-DSNMALLOC_EXPORT=__attribute__((visibility(\"default\")))",
+    "-DSNMALLOC_CHECK_LOADS=false",
+    "-DSNMALLOC_PAGEID=false",
+    "-DSNMALLOC_USE_WAIT_ON_ADDRESS=1",
+    "-DSNMALLOC_HAS_LINUX_FUTEX_H",
+    "-DSNMALLOC_HAS_LINUX_RANDOM_H",
+    "-DSNMALLOC_PLATFORM_HAS_GETENTROPY",
+];
+
+const fn mimalloc3(flags: &'static [&'static [&'static str]]) -> Build {
+    Build {
+        package: "libmimalloc-sys2",
+        folder: "c_src/mimalloc3",
+        compiler: "cc",
+        files: &["src/static.c"],
+        include: &["include"],
+        flags,
+        version: Some(("include/mimalloc.h", "MI_MALLOC_VERSION")),
+    }
+}
+
+const fn snmalloc(flags: &'static [&'static [&'static str]]) -> Build {
+    Build {
+        package: "snmalloc-sys",
+        folder: "upstream",
+        compiler: "c++",
+        files: &["src/snmalloc/override/malloc.cc", "src/snmalloc/override/new.cc"],
+        include: &["src"],
+        flags,
+        version: None,
+    }
+}
+
+/// What `cargo xtask attacks` compares the hardened builds with: each peer's own hardened mode.
+pub const HARDENED: &[Recipe] = &[
+    Recipe { name: "glibc", source: Source::System },
+    Recipe {
+        name: "mimalloc-secure",
+        source: Source::Crate(mimalloc3(&[MIMALLOC_FLAGS, &["-DMI_SECURE=4"]])),
+    },
+    Recipe {
+        name: "snmalloc-checks",
+        source: Source::Crate(snmalloc(&[SNMALLOC_FLAGS, &["-DSNMALLOC_CHECK_CLIENT"]])),
+    },
+];
+
 /// Every peer, in the order of the tables.
 pub const RECIPES: &[Recipe] = &[
     Recipe { name: "glibc", source: Source::System },
@@ -78,49 +132,12 @@ pub const RECIPES: &[Recipe] = &[
             compiler: "cc",
             files: &["src/static.c"],
             include: &["include"],
-            flags: MIMALLOC_FLAGS,
+            flags: &[MIMALLOC_FLAGS],
             version: Some(("include/mimalloc.h", "MI_MALLOC_VERSION")),
         }),
     },
-    Recipe {
-        name: "mimalloc3",
-        source: Source::Crate(Build {
-            package: "libmimalloc-sys2",
-            folder: "c_src/mimalloc3",
-            compiler: "cc",
-            files: &["src/static.c"],
-            include: &["include"],
-            flags: MIMALLOC_FLAGS,
-            version: Some(("include/mimalloc.h", "MI_MALLOC_VERSION")),
-        }),
-    },
-    Recipe {
-        name: "snmalloc",
-        source: Source::Crate(Build {
-            package: "snmalloc-sys",
-            folder: "upstream",
-            compiler: "c++",
-            files: &["src/snmalloc/override/malloc.cc", "src/snmalloc/override/new.cc"],
-            include: &["src"],
-            flags: &[
-                "-std=c++20",
-                "-mcx16",
-                "-mprfchw",
-                "-fomit-frame-pointer",
-                "-ffunction-sections",
-                "-static-libstdc++",
-                "-DSNMALLOC_USE_CXX11_THREAD_ATEXIT_DIRECT",
-                "-DSNMALLOC_EXPORT=__attribute__((visibility(\"default\")))",
-                "-DSNMALLOC_CHECK_LOADS=false",
-                "-DSNMALLOC_PAGEID=false",
-                "-DSNMALLOC_USE_WAIT_ON_ADDRESS=1",
-                "-DSNMALLOC_HAS_LINUX_FUTEX_H",
-                "-DSNMALLOC_HAS_LINUX_RANDOM_H",
-                "-DSNMALLOC_PLATFORM_HAS_GETENTROPY",
-            ],
-            version: None,
-        }),
-    },
+    Recipe { name: "mimalloc3", source: Source::Crate(mimalloc3(&[MIMALLOC_FLAGS])) },
+    Recipe { name: "snmalloc", source: Source::Crate(snmalloc(&[SNMALLOC_FLAGS])) },
     Recipe {
         name: "rpmalloc",
         source: Source::Crate(Build {
@@ -129,13 +146,13 @@ pub const RECIPES: &[Recipe] = &[
             compiler: "cc",
             files: &["rpmalloc.c"],
             include: &["."],
-            flags: &[
+            flags: &[&[
                 "-std=gnu11",
                 "-D_GNU_SOURCE=1",
                 "-DENABLE_OVERRIDE=1",
                 "-DENABLE_PRELOAD=1",
                 "-ldl",
-            ],
+            ]],
             version: None,
         }),
     },
