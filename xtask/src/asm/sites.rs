@@ -175,11 +175,8 @@ impl Finder<'_> {
                 if self.in_impl && parts.len() == 1 {
                     // A method of the constant's own file, which nothing else decides.
                     let own = (module_of(self.path), parts.remove(0));
-                    return self
-                        .known
-                        .switches
-                        .contains_key(&own)
-                        .then(|| Node::Free(own.0, own.1));
+                    let known = self.known.switches.contains_key(&own);
+                    return known.then_some(Node::Free(own.0, own.1));
                 }
                 let [.., module, name] = parts.as_slice() else { return None };
                 let switch = self.known.switches.contains_key(&(module.clone(), name.clone()));
