@@ -258,7 +258,7 @@ fn full_disk(error: anyhow::Error) -> anyhow::Error {
     let signs = ["No space left on device", "Disk quota exceeded", "[Bus error]"];
     let full = signs.iter().any(|sign| told.contains(sign));
     // A file that was asked for is named by its own message, and need not lie on that disk.
-    if !full || told.contains("cannot write ") {
+    if !full || told.contains(write::REFUSED) {
         return error;
     }
     error.context(format!(
@@ -311,7 +311,7 @@ mod tests {
         let linker =
             anyhow::anyhow!("collect2: fatal error: ld terminated with signal 7 [Bus error]");
         assert!(format!("{:#}", full_disk(linker)).contains("is full"));
-        let named = anyhow::anyhow!("cannot write a.html: No space left on device");
+        let named = anyhow::anyhow!("a.html {}: No space left on device", write::REFUSED);
         assert!(!format!("{:#}", full_disk(named)).contains("CARGO_TARGET_DIR"));
         let other = format!("{:#}", full_disk(anyhow::anyhow!("no such gate")));
         assert_eq!(other, "no such gate");

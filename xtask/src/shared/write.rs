@@ -5,6 +5,9 @@ use anyhow::{Context, Result};
 use std::io::Write;
 use std::path::Path;
 
+/// What the message about a file that could not be written says, behind its name.
+pub const REFUSED: &str = "is the disk full, or the folder read-only?";
+
 /// Writes `contents` to `path` as one step; makes the folder where it is missing.
 pub fn atomically(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
     let folder = match path.parent() {
@@ -18,9 +21,7 @@ pub fn atomically(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
         readable(file.as_file())?;
         file.persist(path).map(drop).map_err(|error| error.error)
     };
-    write().with_context(|| {
-        format!("cannot write {}; is the disk full, or the folder read-only?", path.display())
-    })
+    write().with_context(|| format!("cannot write {}; {REFUSED}", path.display()))
 }
 
 /// Temporary files are for their owner alone; results are for everyone.
