@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every test: the workspace, optimised, each gate alone, all layers, all gates, real programs.
+# Every test: the workspace, optimised, each gate alone, all layers, all other gates, real programs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo xtask test

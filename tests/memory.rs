@@ -54,7 +54,7 @@ fn the_first_block_costs_little() {
         let cost = resident().saturating_sub(before);
         // The arrays of front-end layers lie in the heap, and in the one that it is copied from.
         let layers = hakmem::stats().layers.iter().filter(|layer| layer.compiled_in).count();
-        let bound = (256 << 10) + layers * (8 << 10);
+        let bound = (256 << 10) + layers * (16 << 10);
         assert!(cost <= bound, "the first block made {cost} of {bound} bytes resident");
     })
     .is_quiet();

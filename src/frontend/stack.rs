@@ -106,7 +106,7 @@ impl Allowance {
         let moved = class < class::FIRST_MID
             && class as u32 >= magazine::FIRST_MID.load(Ordering::Relaxed)
             && covers != ClassMask::ALL;
-        if moved || !ENABLED.load(Ordering::Relaxed) {
+        if moved || !open() {
             Allowance::Nothing
         } else if ON_DIET.load(Ordering::Relaxed) {
             Allowance::Quarter
@@ -135,10 +135,15 @@ pub(crate) fn enable(on: bool) {
     }
 }
 
+/// Whether layers may hold anything: not where the caches of a thread may not grow at all, either.
+fn open() -> bool {
+    ENABLED.load(Ordering::Relaxed) && magazine::GROWTH_BUDGET.load(Ordering::Relaxed) != 0
+}
+
 /// Whether layers may hold less than they would.
 #[inline(always)]
 pub(crate) fn limited() -> bool {
-    ON && (!ENABLED.load(Ordering::Relaxed) || ON_DIET.load(Ordering::Relaxed))
+    ON && (!open() || ON_DIET.load(Ordering::Relaxed))
 }
 
 /// A layer of the list, for readers.
@@ -510,7 +515,7 @@ pub(crate) fn draw(out: &mut dyn Write) -> fmt::Result {
     for behind in [false, true] {
         each(&mut |layer| {
             if layer.on && layer.behind == behind && drawn.is_ok() {
-                let closed = if ENABLED.load(Ordering::Relaxed) { "" } else { "  (closed)" };
+                let closed = if open() { "" } else { "  (closed)" };
                 drawn = row(layer.name, layer.classes, closed);
             }
         });

@@ -4,7 +4,7 @@
 //! command says so, names what installs it, and ends with the exit code 77 that the scripts of
 //! `ci/` use for "skipped".
 
-use crate::features::every_feature;
+use crate::features::every_feature_but_layers;
 use crate::shared::registry::{PACKAGE, Registry};
 use crate::shared::{command, paths};
 use crate::test::process;
@@ -153,7 +153,7 @@ fn invocation(args: &Args) -> Result<Command> {
     };
     cargo.env("CARGO_TARGET_DIR", paths::target().join("sanitize").join(folder));
     if args.all_gates {
-        cargo.args(["--features", &every_feature(&Registry::read()?).join(",")]);
+        cargo.args(["--features", &every_feature_but_layers(&Registry::read()?).join(",")]);
     }
     if let Some(filter) = &args.filter {
         cargo.arg(filter);

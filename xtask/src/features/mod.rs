@@ -119,6 +119,16 @@ pub fn every_feature(registry: &Registry) -> Vec<String> {
     features
 }
 
+/// The same without the layers: they change what a thread keeps, which the worker's and the limits'
+/// tests are about, and have every test to themselves.
+pub fn every_feature_but_layers(registry: &Registry) -> Vec<String> {
+    let layers = |name: &String| {
+        let mut gates = union(registry, name).into_iter().peekable();
+        gates.peek().is_some() && gates.all(|gate| registry.gates[&gate].kind == Kind::Layer)
+    };
+    every_feature(registry).into_iter().filter(|name| !layers(name)).collect()
+}
+
 fn source_checks(registry: &Registry) -> Result<Vec<Check>> {
     let sources = source::Source::all(&paths::root().join("src"))?;
     let tests = source::Source::all(&paths::root().join("tests/gates"))?;
@@ -225,6 +235,18 @@ mod tests {
             let excused = gate.more.contains_key("conflicts") || gate.kind == Kind::Hardening;
             assert!(excused || on.contains(&gate.name), "{}", gate.name);
         }
+    }
+
+    #[test]
+    fn layers_can_be_left_out() {
+        let registry = Registry::read().unwrap();
+        let features = every_feature_but_layers(&registry);
+        let on: Vec<String> =
+            features.iter().flat_map(|feature| union(&registry, feature)).collect();
+        for gate in registry.gates.values() {
+            assert!(gate.kind != Kind::Layer || !on.contains(&gate.name), "{}", gate.name);
+        }
+        assert!(on.iter().any(|gate| gate == "background-worker"));
     }
 
     #[test]
