@@ -141,8 +141,9 @@ mod tests {
                 take(&mut head);
                 std::thread::yield_now();
             }
-            take(&mut head);
+            // Joined first: that a thread is finished does not say that what it did is seen.
             let put: u64 = producers.into_iter().map(|thread| thread.join().unwrap()).sum();
+            take(&mut head);
             assert_eq!((head, put + queue.counts().1), (put, u64::from(threads * each)));
         });
         assert!(seen.iter().all(|&times| times <= 1));

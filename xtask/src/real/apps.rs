@@ -79,7 +79,7 @@ impl Apps {
             faults.push("the program printed nothing, so nothing was compared".to_owned());
         }
         let said = String::from_utf8_lossy(&hakmem.stderr);
-        if let Some(line) = said.lines().find(|line| line.starts_with("hakmem:")) {
+        if let Some(line) = super::run::complaint(&said) {
             faults.push(format!("standard error holds `{line}`"));
         }
         Ok(Compared {

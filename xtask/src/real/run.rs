@@ -32,6 +32,13 @@ pub struct Compared {
     pub bytes: u64,
 }
 
+/// The first line of the heap's on standard error. What a mode asks for and the build has not is said;
+/// nothing else is.
+pub fn complaint(said: &str) -> Option<&str> {
+    let lacks = |line: &str| line.contains(" asks for ") && line.contains("not compiled in");
+    said.lines().find(|line| line.starts_with("hakmem:") && !lacks(line))
+}
+
 /// Runs `program` both ways below `scratch`, which is emptied first, and compares. The run under
 /// the preload has `variables` set besides.
 pub fn compare(
@@ -91,9 +98,7 @@ pub fn compare(
     }
     faults.extend(file_differences(&expected, &found));
     let said = String::from_utf8_lossy(&preload.stderr);
-    // What a mode asks for and the build has not is said; nothing else is.
-    let lacks = |line: &str| line.contains(" asks for ") && line.contains("not compiled in");
-    if let Some(line) = said.lines().find(|line| line.starts_with("hakmem:") && !lacks(line)) {
+    if let Some(line) = complaint(&said) {
         faults.push(format!("standard error holds `{line}`"));
     }
     faults.extend(evidence_faults(program, &evidence));
