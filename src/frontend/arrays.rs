@@ -221,3 +221,39 @@ impl<const FIRST: usize, const ARRAYS: usize, const SLOTS: usize> Arrays<FIRST, 
         got
     }
 }
+
+/// What a layer whose field 0 is its `Arrays`, of so many blocks per class, does with them on slow
+/// paths: items of its `impl FrontendLayer`.
+macro_rules! kept_in_arrays {
+    ($blocks:expr) => {
+        fn each_block(&self, class: usize, visit: &mut dyn FnMut(*mut u8)) {
+            self.0.each_block(class, visit);
+        }
+
+        fn count(&self, class: usize) -> usize {
+            self.0.count(class)
+        }
+
+        fn most(_class: usize) -> usize {
+            $blocks
+        }
+
+        fn capacity(&self, class: usize) -> usize {
+            self.0.capacity(class)
+        }
+
+        fn set_capacity(&mut self, class: usize, capacity: usize) {
+            self.0.set_capacity(class, capacity);
+        }
+
+        fn drain(
+            &mut self,
+            class: usize,
+            keep: usize,
+            out: &mut [$crate::frontend::layer::Slot],
+        ) -> usize {
+            self.0.drain(class, keep, out)
+        }
+    };
+}
+pub(super) use kept_in_arrays;

@@ -5,8 +5,8 @@
 //! the slab. So a miss fills this layer's own arrays from the slabs, and the magazine, which is asked
 //! after it, is left to what is freed beyond its room.
 
-use crate::frontend::arrays::Arrays;
-use crate::frontend::layer::{ClassMask, Fill, FrontendLayer, Slot};
+use crate::frontend::arrays::{Arrays, kept_in_arrays};
+use crate::frontend::layer::{ClassMask, Fill, FrontendLayer};
 use crate::frontend::magazine::UnifiedCache;
 
 pub(crate) const ON: bool = cfg!(feature = "heap-v2");
@@ -39,29 +39,7 @@ unsafe impl FrontendLayer for HeapV2 {
         self.0.push(class, block)
     }
 
-    fn each_block(&self, class: usize, visit: &mut dyn FnMut(*mut u8)) {
-        self.0.each_block(class, visit);
-    }
-
-    fn count(&self, class: usize) -> usize {
-        self.0.count(class)
-    }
-
-    fn most(_class: usize) -> usize {
-        BLOCKS
-    }
-
-    fn capacity(&self, class: usize) -> usize {
-        self.0.capacity(class)
-    }
-
-    fn set_capacity(&mut self, class: usize, capacity: usize) {
-        self.0.set_capacity(class, capacity);
-    }
-
-    fn drain(&mut self, class: usize, keep: usize, out: &mut [Slot]) -> usize {
-        self.0.drain(class, keep, out)
-    }
+    kept_in_arrays!(BLOCKS);
 
     fn refill(&mut self, class: usize, fill: Fill<'_>) -> Option<*mut u8> {
         if self.0.capacity(class) == 0 {
@@ -75,6 +53,7 @@ unsafe impl FrontendLayer for HeapV2 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frontend::layer::Slot;
     use core::ptr;
 
     #[test]

@@ -7,8 +7,8 @@
 //!
 //! Quick slots also draw on the magazine, but when they are full, frees go past them.
 
-use crate::frontend::arrays::Arrays;
-use crate::frontend::layer::{ClassMask, FrontendLayer, Slot};
+use crate::frontend::arrays::{Arrays, kept_in_arrays};
+use crate::frontend::layer::{ClassMask, FrontendLayer};
 use crate::frontend::magazine::UnifiedCache;
 
 pub(crate) const ON: bool = cfg!(feature = "mini-mag");
@@ -56,29 +56,7 @@ unsafe impl FrontendLayer for MiniMag {
         self.0.push(class, block) || self.push_full(class, block, behind)
     }
 
-    fn each_block(&self, class: usize, visit: &mut dyn FnMut(*mut u8)) {
-        self.0.each_block(class, visit);
-    }
-
-    fn count(&self, class: usize) -> usize {
-        self.0.count(class)
-    }
-
-    fn most(_class: usize) -> usize {
-        BLOCKS
-    }
-
-    fn capacity(&self, class: usize) -> usize {
-        self.0.capacity(class)
-    }
-
-    fn set_capacity(&mut self, class: usize, capacity: usize) {
-        self.0.set_capacity(class, capacity);
-    }
-
-    fn drain(&mut self, class: usize, keep: usize, out: &mut [Slot]) -> usize {
-        self.0.drain(class, keep, out)
-    }
+    kept_in_arrays!(BLOCKS);
 }
 
 #[cfg(test)]
