@@ -10,7 +10,7 @@ use hakmem::{Hakmem, raw};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 #[global_allocator]
 static HEAP: Hakmem = Hakmem::new();
@@ -104,8 +104,9 @@ fn thread_locals_allocate_and_free_in_their_destructors() {
 
 const KEYS: usize = 8;
 
-static KEY: [std::sync::OnceLock<libc::pthread_key_t>; KEYS] =
-    [const { std::sync::OnceLock::new() }; KEYS];
+/// Made by [`make_keys`] before any thread that uses them. Not `OnceLock`s: a thread that waits for
+/// another's first value is let on by std alone, where ThreadSanitizer does not look.
+static KEY: [AtomicU32; KEYS] = [const { AtomicU32::new(u32::MAX) }; KEYS];
 static ROUNDS: AtomicUsize = AtomicUsize::new(0);
 
 /// A note that a destructor finds: which key, and how many rounds it still asks for.
@@ -126,14 +127,18 @@ unsafe extern "C" fn note_dropped(note: *mut c_void) {
     }
 }
 
-fn leave_note(key: usize, left: usize) {
-    let note = Box::new(Note { key, left, large: vec![key as u8; 1000 << (2 * left)] });
-    let key = *KEY[key].get_or_init(|| {
+fn make_keys() {
+    for key in &KEY {
         let mut made = 0;
         // SAFETY: a valid place and a destructor.
         assert_eq!(unsafe { libc::pthread_key_create(&mut made, Some(note_dropped)) }, 0);
-        made
-    });
+        key.store(made, Ordering::Relaxed);
+    }
+}
+
+fn leave_note(key: usize, left: usize) {
+    let note = Box::new(Note { key, left, large: vec![key as u8; 1000 << (2 * left)] });
+    let key = KEY[key].load(Ordering::Relaxed);
     // SAFETY: the key exists; the destructor takes the box back.
     assert_eq!(unsafe { libc::pthread_setspecific(key, Box::into_raw(note).cast()) }, 0);
 }
@@ -150,6 +155,7 @@ fn pthread_keys_allocate_and_free_in_every_round() {
         assert_eq!(ROUNDS.load(Ordering::Relaxed) - before, count * KEYS * 3);
     };
     child::run("pthread_keys_allocate_and_free_in_every_round", "", &[], || {
+        make_keys();
         run(3);
         let heaps = hakmem::stats().heaps;
         let used = in_program();
@@ -163,6 +169,7 @@ fn pthread_keys_allocate_and_free_in_every_round() {
 #[test]
 fn threads_that_end_at_once_with_late_destructors() {
     child::run("threads_that_end_at_once_with_late_destructors", "", &[], || {
+        make_keys();
         for _ in 0..rounds(5) {
             let threads = [(); 50].map(|()| {
                 std::thread::spawn(|| {
@@ -246,6 +253,7 @@ fn main_leaves_while_a_thread_is_being_born() {
     for case in 0..rounds(20) {
         child::run("main_leaves_while_a_thread_is_being_born", &case.to_string(), &[], || {
             static STOP: AtomicBool = AtomicBool::new(false);
+            make_keys();
             for _ in 0..3 {
                 std::thread::spawn(|| {
                     while !STOP.load(Ordering::Relaxed) {
