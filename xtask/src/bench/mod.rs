@@ -242,8 +242,10 @@ fn repeat(
         if STOP.load(Ordering::Relaxed) {
             return false;
         }
+        let peak = cells.iter().flat_map(|cell| &cell.samples).map(|sample| sample.peak_kib).max();
         let cell = &mut cells[at];
         if cell.failure.is_none() {
+            warm::again(peak);
             match runner.run(task, &allocators[at]) {
                 Ok(sample) => cell.samples.push(sample),
                 // What Ctrl-C ended did not fail.
