@@ -5,6 +5,7 @@
 
 use crate::background;
 use crate::class::COUNT;
+use crate::guard;
 use crate::segment::slab::Slab;
 use crate::segment::{arena, registry};
 use crate::thread::park;
@@ -24,13 +25,15 @@ pub struct Walk {
     pub local: usize,
     /// Blocks in remote bitmaps.
     pub remote: usize,
+    /// Blocks between guard pages, which lie in no slab.
+    pub sampled: usize,
 }
 
 impl Walk {
     /// Blocks in the program's hands.
     #[must_use]
     pub fn user(&self) -> usize {
-        self.carved.saturating_sub(self.cached + self.local + self.remote)
+        self.carved.saturating_sub(self.cached + self.local + self.remote) + self.sampled
     }
 }
 
@@ -43,7 +46,7 @@ impl Walk {
 /// No other thread allocates or frees meanwhile.
 pub unsafe fn walk() -> Result<Walk, &'static str> {
     let _no_worker = background::hold();
-    let mut walk = Walk::default();
+    let mut walk = Walk { sampled: guard::usage().live, ..Walk::default() };
     let mut broken = None;
     let mut check = |holds: bool, what| {
         if !holds && broken.is_none() {

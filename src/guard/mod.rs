@@ -25,7 +25,9 @@ mod pool;
 mod report;
 
 pub(crate) use countdown::{Countdown, PERIOD};
-pub(crate) use pool::{allocate, fork_acquire, fork_release, free, owns, usable_size};
+pub(crate) use pool::{
+    Usage, allocate, fork_acquire, fork_release, free, owns, try_usage, usable_size, usage,
+};
 
 /// Whether the gate is on.
 pub(crate) const ON: bool = cfg!(feature = "guard-sample");

@@ -258,6 +258,32 @@ pub(crate) unsafe fn free(at: *mut u8) {
     pool.put(index);
 }
 
+/// What the slots take.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Usage {
+    /// Address space, bytes.
+    pub(crate) reserved: usize,
+    /// Blocks in the program's hands.
+    pub(crate) live: usize,
+}
+
+impl Usage {
+    fn of(pool: &Pool) -> Usage {
+        let reserved = if pool.base.is_null() { 0 } else { SUPERSLAB };
+        Usage { reserved, live: SLOTS - pool.free }
+    }
+}
+
+/// What the slots take now.
+pub(crate) fn usage() -> Usage {
+    if ON { Usage::of(&POOL.lock()) } else { Usage::default() }
+}
+
+/// The same without waiting for the lock: `None` if it is taken.
+pub(crate) fn try_usage() -> Option<Usage> {
+    if ON { POOL.try_lock().map(|pool| Usage::of(&pool)) } else { Some(Usage::default()) }
+}
+
 /// Bytes of a guarded block in use; what is none ends the process with a report.
 #[cold]
 pub(crate) fn usable_size(at: *const u8, what: &str) -> usize {

@@ -8,8 +8,9 @@ use super::rows::{
 };
 use crate::class::{self, COUNT, FIRST_MID, GRANULE, GROUPS};
 use crate::frontend::stack;
+use crate::guard;
 use crate::large::big_cache;
-use crate::os::{self, report};
+use crate::os::{self, PAGE, report};
 use crate::policy::{config, diet};
 use crate::segment::{arena, meta, spans};
 use crate::telemetry::front::Server;
@@ -183,6 +184,7 @@ struct Held {
     spans: (usize, usize),
     heaps: (usize, usize),
     metadata_bytes: usize,
+    guarded: guard::Usage,
 }
 
 /// A snapshot of the whole heap.
@@ -193,6 +195,7 @@ pub fn stats() -> Stats {
         spans: spans::totals(),
         heaps: park::counts(),
         metadata_bytes: meta::mapped_bytes(),
+        guarded: guard::usage(),
     })
 }
 
@@ -203,15 +206,20 @@ fn try_stats() -> Option<Stats> {
         spans: spans::try_totals()?,
         heaps: park::try_counts()?,
         metadata_bytes: meta::try_mapped_bytes()?,
+        guarded: guard::try_usage()?,
     }))
 }
 
 fn snapshot(held: Held) -> Stats {
-    let Held { usage, metadata_bytes, .. } = held;
+    let Held { usage, metadata_bytes, guarded, .. } = held;
     let ((huge_blocks, huge_bytes), (heaps, parked_heaps)) = (held.spans, held.heaps);
     Stats {
-        mapped_bytes: usage.reserved * GRANULE + huge_bytes + big_cache::held() + metadata_bytes,
-        in_use_bytes: usage.used * GRANULE + huge_bytes,
+        mapped_bytes: usage.reserved * GRANULE
+            + huge_bytes
+            + big_cache::held()
+            + metadata_bytes
+            + guarded.reserved,
+        in_use_bytes: usage.used * GRANULE + huge_bytes + guarded.live * PAGE,
         cached_bytes: usage.dirty * GRANULE + big_cache::held(),
         huge_bytes,
         huge_blocks,
