@@ -13,6 +13,7 @@ mod bench;
 mod ci;
 mod features;
 mod fuzz;
+mod layers;
 mod matrix;
 mod model;
 mod real;
@@ -51,6 +52,8 @@ enum Command {
     Unsafe(surface::Args),
     /// Which gates and pairs build, pass the tests, and what each costs in bytes and instructions
     Matrix(Box<matrix::Args>),
+    /// What it costs to stand front-end layers on top of each other: the old system's headline
+    Layers(layers::Args),
     /// Write features.md, the table of all gates, or check that it is current
     Features(Box<features::Args>),
     /// Does a gate's code run in the scenarios, where, and how often per operation?
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Attacks(args) => attacks::run(args),
         Command::Audit(args) => audit::run(args),
         Command::Unsafe(args) => surface::run(args),
+        Command::Layers(args) => layers::run(args),
         Command::Matrix(args) => matrix::run(*args),
         Command::Features(args) => features::run(*args),
         Command::Verify(args) => verify::run(args),

@@ -85,7 +85,8 @@ pub fn instructions_per_operation(
     per_operation(runner, task, allocator, false).map(|(instructions, _)| instructions)
 }
 
-fn per_operation(
+/// Instructions and, where the cache is simulated, misses of one operation of a scenario.
+pub fn per_operation(
     runner: &Runner,
     task: &Task,
     allocator: &Allocator,

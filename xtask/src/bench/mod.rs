@@ -13,7 +13,7 @@ mod limits;
 mod linked;
 mod locked;
 pub mod peers;
-mod plot;
+pub mod plot;
 pub mod process;
 mod programs;
 mod recipe;

@@ -1,0 +1,181 @@
+//! Builds each stack, counts it, and times all of them in one interleaved run.
+
+use super::stacks::{SCHEMA, Stack, Stacks, Timed};
+use crate::ab::outcome::Machine;
+use crate::asm::library::{self, Builder};
+use crate::asm::{GOLDEN_SIZE, step, step_program, watch_in};
+use crate::bench::counts;
+use crate::bench::peers::Allocator;
+use crate::bench::process::{Runner, preload};
+use crate::bench::task::Task;
+use crate::shared::{command, paths, term};
+use anyhow::{Context, Result, ensure};
+use rand::seq::SliceRandom;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// What is timed. The first is also counted.
+const SCENARIOS: [&str; 4] = ["random-mixed-400", "tiny-hot", "pair-hot", "json"];
+
+/// The umbrella of all layers.
+const ALL: &str = "layers";
+
+/// What is needed for every stack.
+pub struct Lab {
+    builder: Builder,
+    runner: Runner,
+    step: PathBuf,
+    tasks: Vec<Task>,
+    layers: Vec<String>,
+    folder: PathBuf,
+}
+
+impl Lab {
+    /// Builds what the stacks share, below `target/layers`, and asks the heap for its layers.
+    pub fn prepare() -> Result<Lab> {
+        let folder = paths::target().join("layers");
+        let runner = Runner::build()?;
+        let known = runner.scenarios()?;
+        let task = |name: &str| {
+            let found = known.iter().find(|scenario| scenario.name == name);
+            found.map(Task::scenario).with_context(|| format!("there is no scenario `{name}`"))
+        };
+        let tasks = SCENARIOS.into_iter().map(task).collect::<Result<_>>()?;
+        let builder = Builder::new(paths::root(), folder.join("library"));
+        let bar = term::spinner("Building", "all layers");
+        let library = builder.build(&[ALL.to_owned()]);
+        bar.finish_and_clear();
+        let mut print = Command::new(runner.path());
+        print.arg("--list");
+        preload(&mut print, &library?.allocator());
+        print.env("HAKMEM_PRINT_CONFIG", "1");
+        let printed = command::output(&mut print)?;
+        let layers = layers(&String::from_utf8_lossy(&printed.stderr));
+        ensure!(!layers.is_empty(), "the heap prints no picture of its layers");
+        Ok(Lab { builder, runner, step: step_program()?, tasks, layers, folder })
+    }
+
+    /// The layers around the unified cache, in the order in which a request asks them.
+    pub fn layers(&self) -> &[String] {
+        &self.layers
+    }
+
+    /// Measures the stacks of so many layers.
+    pub fn measure(&self, depths: &[usize], runs: usize) -> Result<Stacks> {
+        let machine = Machine::here();
+        let bar = term::progress("Building", depths.len() as u64);
+        let (mut stacks, mut allocators) = (Vec::new(), Vec::new());
+        for depth in depths {
+            bar.set_message(format!("{depth} layers"));
+            let (stack, allocator) =
+                self.build(*depth).with_context(|| format!("{depth} layers"))?;
+            stacks.push(stack);
+            allocators.push(allocator);
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        let mut system = Timed::default();
+        allocators.push(Allocator {
+            name: "system".to_owned(),
+            version: String::new(),
+            library: None,
+            program: None,
+        });
+        let mut all: Vec<&mut Timed> = stacks.iter_mut().map(|stack| &mut stack.timed).collect();
+        all.push(&mut system);
+        let counted = paths::which("valgrind").is_some();
+        if counted {
+            self.count(&mut all, &allocators)?;
+        }
+        self.time(&mut all, &allocators, runs)?;
+        let missing = "instructions and misses: valgrind is missing; `apt-get install valgrind`";
+        Ok(Stacks {
+            schema: SCHEMA,
+            machine,
+            scenarios: self.tasks.iter().map(|task| task.name.clone()).collect(),
+            layers: self.layers.clone(),
+            stacks,
+            system,
+            missing: if counted { Vec::new() } else { vec![missing.to_owned()] },
+        })
+    }
+
+    /// Builds a stack and counts what needs no scenario. The library is kept apart from the next.
+    fn build(&self, depth: usize) -> Result<(Stack, Allocator)> {
+        let library = self.builder.build(&self.layers[..depth - 1])?;
+        let watched = watch_in(&self.step, &library.allocator(), GOLDEN_SIZE)?;
+        let count = |name: &str| -> Result<u64> {
+            let found = watched.functions.iter().find(|function| function.name == name);
+            found.map(step::Function::median).with_context(|| format!("{name} was not seen"))
+        };
+        let stack = Stack {
+            depth,
+            text: library::size(&library.sections()?, &[".text"]),
+            fast_paths: library.fast_paths()?.values().sum(),
+            malloc: count("malloc")?,
+            free: count("free")?,
+            timed: Timed::default(),
+        };
+        let kept = self.folder.join(format!("{depth}.so"));
+        std::fs::copy(&library.file, &kept)
+            .with_context(|| format!("cannot copy to {}", kept.display()))?;
+        Ok((stack, Allocator { library: Some(kept), ..library.allocator() }))
+    }
+
+    fn count(&self, all: &mut [&mut Timed], allocators: &[Allocator]) -> Result<()> {
+        let bar = term::progress("Counting", allocators.len() as u64);
+        for (timed, allocator) in all.iter_mut().zip(allocators) {
+            let (instructions, misses) =
+                counts::per_operation(&self.runner, &self.tasks[0], allocator, true)?;
+            (timed.instructions, timed.misses) = (Some(instructions), misses);
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+
+    /// Every scenario on every build, in a new order in each repetition.
+    fn time(&self, all: &mut [&mut Timed], allocators: &[Allocator], runs: usize) -> Result<()> {
+        all.iter_mut().for_each(|timed| timed.times = vec![Vec::new(); self.tasks.len()]);
+        let bar = term::progress("Timing", (runs * self.tasks.len() * allocators.len()) as u64);
+        let mut order: Vec<usize> = (0..allocators.len()).collect();
+        for _ in 0..runs {
+            for (at, task) in self.tasks.iter().enumerate() {
+                bar.set_message(task.name.clone());
+                order.shuffle(&mut rand::rng());
+                for which in &order {
+                    let sample = self.runner.run(task, &allocators[*which])?;
+                    all[*which].times[at].push(sample.cpu_ns as f64 / sample.ops as f64);
+                    bar.inc(1);
+                }
+            }
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+}
+
+/// The layers in the heap's picture of its front end, without the unified cache: the lines between
+/// the heading and the slabs.
+fn layers(printed: &str) -> Vec<String> {
+    let picture = printed.lines().skip_while(|line| !line.trim_start().starts_with("front end"));
+    let names = picture.skip(1).filter_map(|line| line.strip_prefix("    "));
+    let names = names.map(|line| line.split("  ").next().unwrap_or(line).trim());
+    let names = names.take_while(|name| *name != "slabs").filter(|name| *name != "unified cache");
+    names.map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_are_read_from_the_picture() {
+        let printed = "hakmem 0.1.0 configuration\n  Alloc     HAKMEM_MODE  balanced\n  \
+             front end            C0 C1 mid\n    ultra-hot           #  #  .\n    \
+             unified cache       #  #  #\n    tls-sll             #  #  #  (closed)\n    \
+             slabs               #  #  #\n    other   x\n";
+        assert_eq!(layers(printed), ["ultra-hot", "tls-sll"]);
+        assert!(layers("nothing of the kind\n").is_empty());
+    }
+}

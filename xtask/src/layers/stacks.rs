@@ -1,0 +1,110 @@
+//! What was measured of each stack of layers, and the figures derived from it.
+
+use crate::ab::outcome::Machine;
+use serde::Serialize;
+use xtask_stats::{Interval, resample, robust};
+
+/// Version of the JSON form.
+pub const SCHEMA: u32 = 1;
+
+/// All stacks that were measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stacks {
+    /// Version of this form.
+    pub schema: u32,
+    /// Where, when and at which commit.
+    pub machine: Machine,
+    /// The scenarios that were timed; the first is the one that was counted.
+    pub scenarios: Vec<String>,
+    /// The layers in the order in which they were added.
+    pub layers: Vec<String>,
+    /// From few layers to many; the first is the unified cache alone.
+    pub stacks: Vec<Stack>,
+    /// The C library's heap, timed in the same repetitions.
+    pub system: Timed,
+    /// Evidence that could not be had, and how to get it.
+    pub missing: Vec<String>,
+}
+
+/// One build.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stack {
+    /// Layers, the unified cache included.
+    pub depth: usize,
+    /// Bytes of code of the library.
+    pub text: u64,
+    /// Bytes of `malloc`, `free` and their C++ forms, without what they call.
+    pub fast_paths: u64,
+    /// Instructions of one `malloc` of 64 bytes, single-stepped.
+    pub malloc: u64,
+    /// Instructions of one `free`.
+    pub free: u64,
+    /// Times and counts of the scenarios.
+    #[serde(flatten)]
+    pub timed: Timed,
+}
+
+/// What the scenarios said.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Timed {
+    /// Nanoseconds of processor time an operation: per scenario, per repetition.
+    pub times: Vec<Vec<f64>>,
+    /// Instructions of one operation of the first scenario, its own included.
+    pub instructions: Option<f64>,
+    /// Misses of a simulated first-level data cache of one operation of it.
+    pub misses: Option<f64>,
+}
+
+impl Timed {
+    /// Millions of operations a second of a scenario, by the median repetition.
+    pub fn rate(&self, scenario: usize) -> f64 {
+        1e3 / robust::median(&self.times[scenario])
+    }
+
+    /// Time in units of another's, repetition by repetition: the median, and its 90 % interval.
+    pub fn against(&self, other: &Timed, scenario: usize) -> (f64, Option<Interval>) {
+        let pairs = self.times[scenario].iter().zip(&other.times[scenario]);
+        let ratios: Vec<f64> = pairs.map(|(ours, theirs)| ours / theirs).collect();
+        (robust::median(&ratios), resample::interval(&[ratios], 0.1))
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// Three stacks, each with more of everything.
+    pub fn sample() -> Stacks {
+        let timed = |by: f64| Timed {
+            times: vec![vec![4.0 * by, 4.4 * by, 4.2 * by], vec![2.0 * by, 2.2 * by, 2.1 * by]],
+            instructions: Some(60.0 * by),
+            misses: Some(0.2 * by),
+        };
+        let stack = |depth: usize| Stack {
+            depth,
+            text: 100_000 + 1_000 * depth as u64,
+            fast_paths: 200 * depth as u64,
+            malloc: 11 + depth as u64,
+            free: 13 + depth as u64,
+            timed: timed(1.0 + 0.1 * (depth - 1) as f64),
+        };
+        Stacks {
+            schema: SCHEMA,
+            machine: Machine::here(),
+            scenarios: vec!["random-mixed-400".into(), "json".into()],
+            layers: (1..11).map(|at| format!("layer-{at}")).collect(),
+            stacks: vec![stack(1), stack(3), stack(11)],
+            system: timed(3.0),
+            missing: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn ratios_are_paired() {
+        let sample = sample();
+        let (ratio, interval) = sample.stacks[2].timed.against(&sample.stacks[0].timed, 0);
+        assert!((ratio - 2.0).abs() < 1e-9, "{ratio}");
+        assert!(interval.is_some_and(|interval| interval.holds(2.0)));
+        assert!((sample.stacks[0].timed.rate(0) - 1e3 / 4.2).abs() < 1e-9);
+    }
+}
