@@ -1,4 +1,4 @@
-//! Instructions and first-level cache misses per operation, counted by valgrind.
+//! Instructions, first-level cache misses and mispredicted branches per operation, counted by valgrind.
 //!
 //! Each scenario runs with one and with two parts of work; start-up, set-up and exit fall out of
 //! the difference. The count includes the scenario's own instructions, the same for everyone. The
@@ -21,12 +21,34 @@ use crate::shared::{command, paths, term};
 /// The part of a run's operations that is counted: valgrind is some fifty times slower.
 const PART: u64 = 40;
 
+/// What valgrind simulates beside counting instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Simulate {
+    /// Nothing.
+    Nothing,
+    /// The first-level data cache.
+    Cache,
+    /// That, and what predicts branches.
+    CacheAndBranches,
+}
+
+/// Counts of one operation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Counts {
+    /// Instructions.
+    pub instructions: f64,
+    /// Misses of the cache, where it was simulated.
+    pub misses: Option<f64>,
+    /// Branches that were predicted wrongly, where that was simulated.
+    pub mispredicted: Option<f64>,
+}
+
 /// The totals of one run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Totals {
     instructions: u64,
-    /// None where the cache was not simulated.
     misses: Option<u64>,
+    mispredicted: Option<u64>,
 }
 
 /// Fills in the counts of every cell, with the cache simulated or not; where valgrind is missing,
@@ -54,10 +76,11 @@ pub fn count(runner: &Runner, results: &mut Results, cache: bool) {
             if refused[at] {
                 continue;
             }
-            match per_operation(runner, &row.task, allocator, cache) {
-                Ok((instructions, misses)) => {
-                    row.cells[at].instructions = Some(instructions);
-                    row.cells[at].misses = misses;
+            let simulate = if cache { Simulate::Cache } else { Simulate::Nothing };
+            match per_operation(runner, &row.task, allocator, simulate) {
+                Ok(counts) => {
+                    row.cells[at].instructions = Some(counts.instructions);
+                    row.cells[at].misses = counts.misses;
                 }
                 Err(error) => {
                     refused[at] = true;
@@ -82,24 +105,30 @@ pub fn instructions_per_operation(
     task: &Task,
     allocator: &Allocator,
 ) -> Result<f64> {
-    per_operation(runner, task, allocator, false).map(|(instructions, _)| instructions)
+    per_operation(runner, task, allocator, Simulate::Nothing).map(|counts| counts.instructions)
 }
 
-/// Instructions and, where the cache is simulated, misses of one operation of a scenario.
+/// Counts of one operation of a scenario on an allocator.
 pub fn per_operation(
     runner: &Runner,
     task: &Task,
     allocator: &Allocator,
-    cache: bool,
-) -> Result<(f64, Option<f64>)> {
+    simulate: Simulate,
+) -> Result<Counts> {
     let ops = part(task);
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let file = folder.path().join("counts");
-    let one = totals(runner, task, ops, allocator, cache, &file)?;
-    let two = totals(runner, task, ops * 2, allocator, cache, &file)?;
+    let one = totals(runner, task, ops, allocator, simulate, &file)?;
+    let two = totals(runner, task, ops * 2, allocator, simulate, &file)?;
     let slope = |one: u64, two: u64| (two as f64 - one as f64) / (ops + ops / 10) as f64;
-    let misses = one.misses.zip(two.misses).map(|(one, two)| slope(one, two).max(0.0));
-    Ok((slope(one.instructions, two.instructions), misses))
+    let part = |one: Option<u64>, two: Option<u64>| {
+        one.zip(two).map(|(one, two)| slope(one, two).max(0.0))
+    };
+    Ok(Counts {
+        instructions: slope(one.instructions, two.instructions),
+        misses: part(one.misses, two.misses),
+        mispredicted: part(one.mispredicted, two.mispredicted),
+    })
 }
 
 /// One part of a task's operations, rounded so that the warm-up, a tenth, doubles exactly too.
@@ -115,14 +144,20 @@ fn totals(
     task: &Task,
     ops: u64,
     allocator: &Allocator,
-    cache: bool,
+    simulate: Simulate,
     file: &Path,
 ) -> Result<Totals> {
     let Work::Scenario(arguments) = &task.work else {
         anyhow::bail!("{} is no scenario", task.name);
     };
     let mut run = Command::new("valgrind");
-    run.arg("--tool=cachegrind").arg(format!("--cache-sim={}", if cache { "yes" } else { "no" }));
+    let (cache, branches) = match simulate {
+        Simulate::Nothing => ("no", "no"),
+        Simulate::Cache => ("yes", "no"),
+        Simulate::CacheAndBranches => ("yes", "yes"),
+    };
+    run.arg("--tool=cachegrind").arg(format!("--cache-sim={cache}"));
+    run.arg(format!("--branch-sim={branches}"));
     run.arg(format!("--cachegrind-out-file={}", file.display()));
     run.arg(runner.program(allocator)).args(arguments).args(["--ops", &ops.to_string()]);
     preload(&mut run, allocator);
@@ -138,8 +173,12 @@ fn parse(text: &str) -> Option<Totals> {
     let values: Vec<u64> =
         line("summary:")?.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
     let value = |name| values.get(names.iter().position(|found| *found == name)?).copied();
-    let misses = value("D1mr").zip(value("D1mw")).map(|(read, written)| read + written);
-    Some(Totals { instructions: value("Ir")?, misses })
+    let sum = |one, other| value(one).zip(value(other)).map(|(one, other)| one + other);
+    Some(Totals {
+        instructions: value("Ir")?,
+        misses: sum("D1mr", "D1mw"),
+        mispredicted: sum("Bcm", "Bim"),
+    })
 }
 
 #[cfg(test)]
@@ -149,10 +188,13 @@ mod tests {
     #[test]
     fn the_summary_is_read() {
         let plain = parse("events: Ir\nfn=a\n1 2\nsummary: 12345\n").unwrap();
-        assert_eq!(plain, Totals { instructions: 12345, misses: None });
+        assert_eq!(plain, Totals { instructions: 12345, misses: None, mispredicted: None });
         let cache = "desc: D1 cache: 32768 B\nevents: Ir I1mr ILmr Dr D1mr DLmr Dw D1mw DLmw\n\
                      summary: 1000 1 2 300 40 5 600 70 8\n";
-        assert_eq!(parse(cache), Some(Totals { instructions: 1000, misses: Some(110) }));
+        let found = parse(cache).unwrap();
+        assert_eq!((found.instructions, found.misses), (1000, Some(110)));
+        let branches = "events: Ir Bc Bcm Bi Bim\nsummary: 1000 100 7 10 2\n";
+        assert_eq!(parse(branches).unwrap().mispredicted, Some(9));
         assert_eq!(parse("events: Ir\n"), None);
         assert_eq!(parse("events: Ir\nsummary: x\n"), None);
     }

@@ -4,7 +4,7 @@ use super::stacks::{SCHEMA, Stack, Stacks, Timed};
 use crate::ab::outcome::Machine;
 use crate::asm::library::{self, Builder};
 use crate::asm::{GOLDEN_SIZE, step, step_program, watch_in};
-use crate::bench::counts;
+use crate::bench::counts::{self, Simulate};
 use crate::bench::peers::Allocator;
 use crate::bench::process::{Runner, preload};
 use crate::bench::task::Task;
@@ -88,7 +88,8 @@ impl Lab {
             self.count(&mut all, &allocators)?;
         }
         self.time(&mut all, &allocators, runs)?;
-        let missing = "instructions and misses: valgrind is missing; `apt-get install valgrind`";
+        let missing =
+            "instructions, misses, branches: valgrind is missing; `apt-get install valgrind`";
         Ok(Stacks {
             schema: SCHEMA,
             machine,
@@ -125,9 +126,10 @@ impl Lab {
     fn count(&self, all: &mut [&mut Timed], allocators: &[Allocator]) -> Result<()> {
         let bar = term::progress("Counting", allocators.len() as u64);
         for (timed, allocator) in all.iter_mut().zip(allocators) {
-            let (instructions, misses) =
-                counts::per_operation(&self.runner, &self.tasks[0], allocator, true)?;
-            (timed.instructions, timed.misses) = (Some(instructions), misses);
+            let all = Simulate::CacheAndBranches;
+            let counts = counts::per_operation(&self.runner, &self.tasks[0], allocator, all)?;
+            timed.instructions = Some(counts.instructions);
+            (timed.misses, timed.mispredicted) = (counts.misses, counts.mispredicted);
             bar.inc(1);
         }
         bar.finish_and_clear();

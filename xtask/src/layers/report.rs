@@ -27,11 +27,16 @@ fn cells(stack: &Stack) -> Vec<String> {
     cells
 }
 
-fn scenario_cells(timed: &Timed) -> [String; 3] {
+fn scenario_cells(timed: &Timed) -> [String; 4] {
     let figure = |value: Option<f64>, digits: usize| {
         value.map_or("-".to_owned(), |value| format!("{value:.digits$}"))
     };
-    [figure(timed.instructions, 1), figure(timed.misses, 2), format!("{:.0}", timed.rate(0))]
+    [
+        figure(timed.instructions, 1),
+        figure(timed.misses, 2),
+        figure(timed.mispredicted, 2),
+        format!("{:.0}", timed.rate(0)),
+    ]
 }
 
 /// Time against the unified cache alone, a scenario a column.
@@ -46,20 +51,29 @@ fn ratios(stacks: &Stacks, timed: &Timed) -> Vec<String> {
 
 /// Every stack, and the system's heap last: the name and the cells.
 fn rows(stacks: &Stacks) -> Vec<(String, Vec<String>)> {
-    let mut rows: Vec<_> =
-        stacks.stacks.iter().map(|stack| (name(stack.depth), cells(stack))).collect();
+    let names = names(stacks);
+    let mut rows: Vec<_> = names.into_iter().zip(stacks.stacks.iter().map(cells)).collect();
     let none = std::iter::repeat_n("-".to_owned(), 4);
     rows.push(("system".to_owned(), none.chain(scenario_cells(&stacks.system)).collect()));
     rows
 }
 
-fn name(depth: usize) -> String {
-    if depth == 1 { "1 layer".to_owned() } else { format!("{depth} layers") }
+/// The number of layers, and the layer that came to those of the row above where it is one.
+fn names(stacks: &Stacks) -> Vec<String> {
+    let mut above = 0;
+    let name = |stack: &Stack| {
+        let depth = stack.depth;
+        let added = depth.checked_sub(2).and_then(|at| stacks.layers.get(at));
+        let added = added.filter(|_| above + 1 == depth).map(|layer| format!(": + {layer}"));
+        above = depth;
+        format!("{depth}{}", added.unwrap_or_default())
+    };
+    stacks.stacks.iter().map(name).collect()
 }
 
 fn time_rows(stacks: &Stacks) -> Vec<(String, Vec<String>)> {
-    let builds = stacks.stacks.iter().map(|stack| (name(stack.depth), &stack.timed));
-    let all = builds.chain([("system".to_owned(), &stacks.system)]);
+    let builds = stacks.stacks.iter().map(|stack| &stack.timed);
+    let all = names(stacks).into_iter().zip(builds).chain([("system".to_owned(), &stacks.system)]);
     all.map(|(name, timed)| (name, ratios(stacks, timed))).collect()
 }
 
@@ -68,7 +82,7 @@ pub fn table(stacks: &Stacks) -> String {
     let show = |headings: Vec<&str>, rows: Vec<(String, Vec<String>)>| -> Table {
         let mut table = crate::real::table();
         let width = headings.len();
-        table.set_header([""].into_iter().chain(headings));
+        table.set_header(["layers"].into_iter().chain(headings));
         for (name, cells) in rows {
             table.add_row([name].into_iter().chain(cells));
         }
@@ -87,22 +101,32 @@ pub fn table(stacks: &Stacks) -> String {
     )
 }
 
-/// What the columns mean, and where it was measured.
-pub fn legend(stacks: &Stacks) -> String {
+/// What the columns mean, and where it was measured: names and texts.
+fn facts(stacks: &Stacks) -> Vec<(String, String)> {
     let scenario = stacks.scenarios.first().map_or("", String::as_str);
-    let mut text = format!(
-        "malloc, free: instructions of one call of 64 bytes. fast paths: bytes of malloc, free and their \
-         C++ forms. text: bytes of code of the library. The last three are of {scenario}: instructions \
-         of an operation, the scenario's own included; misses of a simulated first-level data cache; \
-         median speed.\n\
-         order of the layers around the unified cache: {}\n{}\n",
-        stacks.layers.join(", "),
-        circumstances(stacks)
-    );
-    for missing in &stacks.missing {
-        text += &format!("missing: {missing}\n");
-    }
-    text
+    let fact = |name: &str, text: String| (name.to_owned(), text);
+    let mut facts = vec![
+        fact("layers", "on the path of a request, the unified cache included".to_owned()),
+        fact("malloc, free", "instructions of one call of 64 bytes, single-stepped".to_owned()),
+        fact("fast paths", "bytes of malloc, free and their C++ forms".to_owned()),
+        fact("text", "bytes of code of the library".to_owned()),
+        fact(
+            "the rest",
+            format!(
+                "of an operation of {scenario}, the scenario's own included: instructions, misses of a \
+                 first-level data cache and mispredicted branches as valgrind simulates them; median speed"
+            ),
+        ),
+        fact("order of the layers", stacks.layers.join(", ")),
+        fact("where", circumstances(stacks)),
+    ];
+    facts.extend(stacks.missing.iter().map(|missing| fact("missing", missing.clone())));
+    facts
+}
+
+/// The same for the terminal.
+pub fn legend(stacks: &Stacks) -> String {
+    facts(stacks).iter().map(|(name, text)| format!("{name}: {text}\n")).collect()
 }
 
 fn circumstances(stacks: &Stacks) -> String {
@@ -122,7 +146,7 @@ fn circumstances(stacks: &Stacks) -> String {
 pub fn parts(stacks: &Stacks, svg: &str) -> Vec<Part> {
     let columns = |headings: &[&str]| -> Vec<Column> {
         let headings = headings.iter().map(|heading| Column::figures(heading));
-        [Column::words("")].into_iter().chain(headings).collect()
+        [Column::words("layers")].into_iter().chain(headings).collect()
     };
     let lines = |rows: Vec<(String, Vec<String>)>| -> Vec<Vec<String>> {
         rows.into_iter().map(|(name, cells)| [vec![name], cells].concat()).collect()
@@ -136,7 +160,7 @@ pub fn parts(stacks: &Stacks, svg: &str) -> Vec<Part> {
         ),
         Part::Picture(svg.to_owned(), "layers.svg".to_owned(), "cost against layers".to_owned()),
         Part::Table(columns(&COLUMNS), lines(rows(stacks))),
-        Part::Text(legend(stacks)),
+        Part::Facts(facts(stacks)),
         Part::Heading("Time against one layer, 90 % interval".to_owned()),
         Part::Table(columns(&scenarios), lines(time_rows(stacks))),
         Part::Text(OLD.to_owned()),
@@ -153,12 +177,20 @@ mod tests {
     fn every_stack_has_its_figures() {
         let stacks = sample();
         let text = table(&stacks);
-        for word in ["11 layers", "1 layer", "system", "random-mixed-400", "108.4 KiB", "2.00 ["] {
+        for word in ["layers", "11", "system", "random-mixed-400", "108.4 KiB", "2.00 ["] {
             assert!(text.contains(word), "{word}: {text}");
         }
         let markdown = document::markdown(TITLE, &parts(&stacks, "<svg></svg>"));
-        assert!(markdown.contains("| 3 layers |") && markdown.contains("(layers.svg)"));
+        assert!(markdown.contains("| 3 |") && markdown.contains("(layers.svg)"));
         assert!(markdown.contains("23.6 million"));
+    }
+
+    #[test]
+    fn a_layer_is_named_where_it_is_the_one_that_came() {
+        let mut stacks = sample();
+        assert_eq!(names(&stacks), ["1", "3", "11"]);
+        stacks.stacks[1].depth = 2;
+        assert_eq!(names(&stacks), ["1", "2: + layer-1", "11"]);
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub struct Timed {
     pub instructions: Option<f64>,
     /// Misses of a simulated first-level data cache of one operation of it.
     pub misses: Option<f64>,
+    /// Branches of it that a simulated processor predicts wrongly.
+    pub mispredicted: Option<f64>,
 }
 
 impl Timed {
@@ -79,6 +81,7 @@ pub mod tests {
             times: vec![vec![4.0 * by, 4.4 * by, 4.2 * by], vec![2.0 * by, 2.2 * by, 2.1 * by]],
             instructions: Some(60.0 * by),
             misses: Some(0.2 * by),
+            mispredicted: Some(0.3 * by),
         };
         let stack = |depth: usize| Stack {
             depth,
