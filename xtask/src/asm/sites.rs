@@ -140,6 +140,13 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
+    /// The length of an array, in which a constant of the file's own is a site in any place.
+    fn visit_length(&mut self, length: &syn::Expr) {
+        let outer = std::mem::replace(&mut self.in_impl, true);
+        self.visit_expr(length);
+        self.in_impl = outer;
+    }
+
     /// The parts of a path, what it was imported by resolved.
     fn parts(&self, path: &syn::Path) -> Vec<String> {
         let mut parts: Vec<String> =
@@ -218,6 +225,17 @@ impl<'ast> Visit<'ast> for Finder<'_> {
         }
         let site = Site { at, name: name.clone(), gates };
         self.found.push((expression.span().byte_range(), answer, site));
+    }
+
+    // A type's length and that of its value must agree, wherever either stands.
+    fn visit_type_array(&mut self, array: &'ast syn::TypeArray) {
+        self.visit_type(&array.elem);
+        self.visit_length(&array.len);
+    }
+
+    fn visit_expr_repeat(&mut self, array: &'ast syn::ExprRepeat) {
+        self.visit_expr(&array.expr);
+        self.visit_length(&array.len);
     }
 
     fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
@@ -362,6 +380,20 @@ mod tests {
             ]
         );
         assert!(found.sites.iter().all(|site| site.gates == features));
+    }
+
+    #[test]
+    fn the_lengths_of_a_type_and_its_value_agree() {
+        let text = "pub(crate) const ON: bool = cfg!(feature = \"worker\");\nstruct Door([u8; ON as usize]);\n\
+                    impl Door {\n fn new() -> Self { Door([0; ON as usize]) }\n fn on(self) -> bool { ON }\n}\n";
+        let mut texts = texts("fn f() { COMMON.lost(); }\nuse crate::telemetry::tally::COMMON;\n");
+        texts.insert(PathBuf::from("thread/turn.rs"), text.to_owned());
+        let found = in_texts(&texts, &["worker".to_owned()].into()).unwrap();
+        let file = found.files.iter().find(|file| file.path.ends_with("turn.rs")).unwrap();
+        let squeezed: String = file.text.split_whitespace().collect::<Vec<_>>().join(" ");
+        for part in ["Door([u8; false as usize])", "Door([0; false as usize])", "bool { false }"] {
+            assert!(squeezed.contains(part), "{part} in {squeezed}");
+        }
     }
 
     #[test]

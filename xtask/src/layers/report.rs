@@ -13,8 +13,16 @@ const OLD: &str = "The old system with eleven layers on one path: 38 run-time ch
     against its 92.6 million.";
 
 /// The columns but the first, and a stack's cells.
-const COLUMNS: [&str; 7] =
-    ["malloc", "free", "fast paths", "text", "instructions", "L1 misses", "M operations/s"];
+const COLUMNS: [&str; 8] = [
+    "malloc",
+    "free",
+    "fast paths",
+    "text",
+    "instructions",
+    "L1 misses",
+    "mispredicted",
+    "M operations/s",
+];
 
 fn cells(stack: &Stack) -> Vec<String> {
     let mut cells = vec![
@@ -64,7 +72,7 @@ fn names(stacks: &Stacks) -> Vec<String> {
     let name = |stack: &Stack| {
         let depth = stack.depth;
         let added = depth.checked_sub(2).and_then(|at| stacks.layers.get(at));
-        let added = added.filter(|_| above + 1 == depth).map(|layer| format!(": + {layer}"));
+        let added = added.filter(|_| above + 1 == depth).map(|layer| format!(" {layer}"));
         above = depth;
         format!("{depth}{}", added.unwrap_or_default())
     };
@@ -82,7 +90,7 @@ pub fn table(stacks: &Stacks) -> String {
     let show = |headings: Vec<&str>, rows: Vec<(String, Vec<String>)>| -> Table {
         let mut table = crate::real::table();
         let width = headings.len();
-        table.set_header(["layers"].into_iter().chain(headings));
+        table.set_header(["layers, the last added"].into_iter().chain(headings));
         for (name, cells) in rows {
             table.add_row([name].into_iter().chain(cells));
         }
@@ -146,7 +154,7 @@ fn circumstances(stacks: &Stacks) -> String {
 pub fn parts(stacks: &Stacks, svg: &str) -> Vec<Part> {
     let columns = |headings: &[&str]| -> Vec<Column> {
         let headings = headings.iter().map(|heading| Column::figures(heading));
-        [Column::words("layers")].into_iter().chain(headings).collect()
+        [Column::words("layers, the last added")].into_iter().chain(headings).collect()
     };
     let lines = |rows: Vec<(String, Vec<String>)>| -> Vec<Vec<String>> {
         rows.into_iter().map(|(name, cells)| [vec![name], cells].concat()).collect()
@@ -176,6 +184,7 @@ mod tests {
     #[test]
     fn every_stack_has_its_figures() {
         let stacks = sample();
+        assert!(rows(&stacks).iter().all(|(_, cells)| cells.len() == COLUMNS.len()));
         let text = table(&stacks);
         for word in ["layers", "11", "system", "random-mixed-400", "108.4 KiB", "2.00 ["] {
             assert!(text.contains(word), "{word}: {text}");
@@ -190,7 +199,7 @@ mod tests {
         let mut stacks = sample();
         assert_eq!(names(&stacks), ["1", "3", "11"]);
         stacks.stacks[1].depth = 2;
-        assert_eq!(names(&stacks), ["1", "2: + layer-1", "11"]);
+        assert_eq!(names(&stacks), ["1", "2 layer-1", "11"]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::shared::registry::PACKAGE;
 use crate::shared::{command, paths, write};
 use crate::test::process;
 use crate::test::tally::Tally;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -87,15 +87,32 @@ impl Lab {
         if configuration.refused.is_some() {
             return Ok(row);
         }
-        stage("building");
+        stage("building, counting, testing");
+        // In folders of their own; nothing is timed, so they may share the machine.
+        let tests = std::thread::scope(|scope| -> Result<_> {
+            let tests = self.tests.then(|| scope.spawn(|| self.test(configuration)));
+            self.build(configuration, &mut row)?;
+            let joined = tests.map(|tests| tests.join().unwrap_or_else(|_| bail!("it panicked")));
+            joined.transpose()
+        })?;
+        // A heap that does not compile has no tests to fail.
+        if let Some((tally, fault)) = tests
+            && !row.faults.iter().any(|fault| fault.stage == Stage::Heap)
+        {
+            row.tests = Some(tally);
+            row.faults.extend(fault);
+        }
+        row.seconds = started.elapsed().as_secs_f64();
+        Ok(row)
+    }
+
+    /// The library of a configuration, and what is counted of it.
+    fn build(&self, configuration: &Configuration, row: &mut Row) -> Result<()> {
         match self.builder.build(&configuration.features) {
-            Ok(library) => {
-                stage("counting");
-                match self.figures(&library) {
-                    Ok(figures) => row.figures = Some(figures),
-                    Err(error) => row.faults.push(self.crash(configuration, &error)),
-                }
-            }
+            Ok(library) => match self.figures(&library) {
+                Ok(figures) => row.figures = Some(figures),
+                Err(error) => row.faults.push(self.crash(configuration, &error)),
+            },
             Err(error) => match error.downcast::<Refused>() {
                 Ok(refused) => row.faults.push(Fault {
                     stage: if refused.heap { Stage::Heap } else { Stage::Library },
@@ -105,13 +122,7 @@ impl Lab {
                 Err(error) => return Err(error),
             },
         }
-        // A heap that does not compile has no tests to fail.
-        if self.tests && !row.faults.iter().any(|fault| fault.stage == Stage::Heap) {
-            stage("testing");
-            self.test(&mut row)?;
-        }
-        row.seconds = started.elapsed().as_secs_f64();
-        Ok(row)
+        Ok(())
     }
 
     fn figures(&self, library: &Library) -> Result<Figures> {
@@ -159,8 +170,9 @@ impl Lab {
         }
     }
 
-    fn test(&self, row: &mut Row) -> Result<()> {
-        let features = &row.configuration.features;
+    /// How the tests of a configuration went, and what is wrong if anything is.
+    fn test(&self, configuration: &Configuration) -> Result<(Tally, Option<Fault>)> {
+        let features = &configuration.features;
         let shown = command::show(&suite(features));
         let mut cargo = suite(features);
         for setting in PROFILE {
@@ -192,16 +204,12 @@ impl Lab {
                 // A build that failed, a test that took its process down, or the time that was up.
                 tally += Tally::FAILED;
             }
-            let path = self.folder.join("logs").join(format!("{}.log", file_name(row)));
+            let path = self.folder.join("logs").join(format!("{}.log", file_name(configuration)));
             write::atomically(&path, &log)?;
-            row.faults.push(Fault {
-                stage: Stage::Tests,
-                what: format!("{what}; all of the output: {}", path.display()),
-                command: shown,
-            });
+            let what = format!("{what}; all of the output: {}", path.display());
+            return Ok((tally, Some(Fault { stage: Stage::Tests, what, command: shown })));
         }
-        row.tests = Some(tally);
-        Ok(())
+        Ok((tally, None))
     }
 }
 
@@ -220,9 +228,9 @@ pub fn suite(features: &[String]) -> Command {
     cargo
 }
 
-/// A file name for a row.
-fn file_name(row: &Row) -> String {
-    row.configuration.name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "-")
+/// A file name for a configuration.
+fn file_name(configuration: &Configuration) -> String {
+    configuration.name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "-")
 }
 
 /// The heap's own complaint where there is one, else the first line.
