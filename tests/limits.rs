@@ -233,6 +233,28 @@ fn memory_that_may_not_be_written_is_survived() {
     }
 }
 
+/// What the tests of this file rely on: one that fails where nothing is left says so and ends.
+#[test]
+fn a_test_that_fails_without_memory_tells_it() {
+    if SANITIZED {
+        return;
+    }
+    let variables = [("RUST_BACKTRACE", "1")];
+    let ended = child::run("a_test_that_fails_without_memory_tells_it", "", &variables, || {
+        memory::limit_data(1 << 20);
+        for size in [64 << 10, 1 << 10, 16] {
+            // SAFETY: takes the rest for good, from the C library's heap. (A compiler may not leave out
+            // what it sees nobody use.)
+            while !std::hint::black_box(unsafe { libc::malloc(size) }).is_null() {}
+        }
+        panic!("nothing is left");
+    });
+    if !child::is_child() {
+        assert_eq!(ended.code, Some(101), "{ended:#?}");
+        assert!(ended.stderr.contains("nothing is left"), "{ended:#?}");
+    }
+}
+
 #[test]
 fn a_process_without_huge_pages_lives() {
     let settings = [("HAKMEM_THP", "on")];

@@ -50,6 +50,7 @@ pub fn run(test: &str, case: &str, variables: &[(&str, &str)], body: impl FnOnce
     match std::env::var(CASE) {
         Ok(wanted) if wanted == name => {
             settle();
+            lift_limits_before_a_panic();
             body();
             std::process::exit(0);
         }
@@ -59,6 +60,16 @@ pub fn run(test: &str, case: &str, variables: &[(&str, &str)], body: impl FnOnce
         }
         Err(_) => spawn(test, &name, variables),
     }
+}
+
+/// A body that has taken its own memory away and then fails must still be able to say so: what the
+/// standard library does at a panic allocates, and can wait for itself for ever where it can't.
+fn lift_limits_before_a_panic() {
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        super::memory::lift_all();
+        say(panic);
+    }));
 }
 
 /// Waits until the harness, which runs the test on a thread of its own and allocates on its way to

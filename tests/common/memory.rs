@@ -75,6 +75,20 @@ pub fn lift_data() {
     set_limit(libc::RLIMIT_DATA, libc::RLIM_INFINITY);
 }
 
+/// Lifts both as far as may be. Never fails.
+pub fn lift_all() {
+    for resource in [libc::RLIMIT_AS, libc::RLIMIT_DATA] {
+        let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: a valid rlimit, filled in by the first call.
+        unsafe {
+            if libc::getrlimit(resource, &mut limits) == 0 {
+                limits.rlim_cur = limits.rlim_max;
+                libc::setrlimit(resource, &limits);
+            }
+        }
+    }
+}
+
 fn set_limit(resource: libc::__rlimit_resource_t, limit: libc::rlim_t) {
     let limits = libc::rlimit { rlim_cur: limit, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: a valid rlimit.
