@@ -207,18 +207,21 @@ impl<const FIRST: usize, const ARRAYS: usize, const SLOTS: usize> Arrays<FIRST, 
         moved != 0
     }
 
-    /// The class has no block here: fills its array with up to `want` blocks, and gives their number.
-    pub(super) fn fill(&mut self, class: usize, want: usize, fill: Fill<'_>) -> usize {
-        debug_assert_eq!(self.count(class), 0);
-        let want = want.min(self.capacity(class));
-        let array = Self::of(class);
-        let Some(slots) = self.slots.get_mut(array) else { return 0 };
-        let first = slots.as_mut_ptr().wrapping_add(1).cast::<Slot>();
+    /// Array `at` is empty: brings a batch of up to `want` blocks in, and takes the first of them (null:
+    /// there is no memory). `None`: the array is closed.
+    pub(super) fn refill(&mut self, at: usize, want: usize, fill: Fill<'_>) -> Option<*mut u8> {
+        debug_assert_eq!(self.count(at), 0);
+        let want = want.min(self.capacity(at));
+        if want == 0 {
+            return None;
+        }
+        let array = Self::of(at);
+        let first = self.slots.get_mut(array)?.as_mut_ptr().wrapping_add(1).cast::<Slot>();
         let got = fill(first.wrapping_add(want), want);
         // SAFETY: slots 1..=want exist, and the last `got` of them have been written.
         unsafe { first.copy_from(first.add(want - got), got) };
         self.top(array).set(Self::bottom(array) + got as u32 * SLOT);
-        got
+        Some(self.pop(at))
     }
 }
 
@@ -257,3 +260,42 @@ macro_rules! kept_in_arrays {
     };
 }
 pub(super) use kept_in_arrays;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_miss_brings_a_batch_and_the_next_requests_need_none() {
+        let (class, batch) = (7, 16);
+        let mut arrays = Arrays::<5, 3, 33>::NEW;
+        let mut nothing =
+            |_: *mut Slot, _: usize| -> usize { panic!("closed, it asks for nothing") };
+        assert!(arrays.refill(class, batch, &mut nothing).is_none());
+        arrays.set_capacity(class, 32);
+        let mut asked = 0;
+        let first = arrays.refill(class, batch, &mut |end, want| {
+            asked = want;
+            for n in 0..want {
+                // SAFETY: `want` slots below `end` are writable.
+                unsafe { *end.sub(n + 1) = ptr::without_provenance_mut(256 * (n + 1)) };
+            }
+            want
+        });
+        assert_eq!((asked, first), (batch, Some(ptr::without_provenance_mut(256))));
+        for n in 1..batch {
+            assert_eq!(arrays.pop(class).addr(), 256 * (n + 1));
+        }
+        assert!(arrays.pop(class).is_null());
+        // No memory: the request fails, and nothing is here.
+        assert_eq!(arrays.refill(class, batch, &mut |_, _| 0), Some(ptr::null_mut()));
+        assert_eq!(arrays.count(class), 0);
+        // Nor is more asked for than there may be.
+        arrays.set_capacity(class, 4);
+        let mut short = |_: *mut Slot, want: usize| -> usize {
+            assert_eq!(want, 4);
+            0
+        };
+        assert!(arrays.refill(class, batch, &mut short).is_some());
+    }
+}

@@ -42,44 +42,6 @@ unsafe impl FrontendLayer for Class5 {
     kept_in_arrays!(BLOCKS);
 
     fn refill(&mut self, class: usize, fill: Fill<'_>) -> Option<*mut u8> {
-        if self.0.capacity(class) == 0 {
-            return None;
-        }
-        self.0.fill(class, BATCH, fill);
-        Some(self.0.pop(class))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::frontend::layer::Slot;
-    use core::ptr;
-
-    #[test]
-    fn a_miss_brings_a_batch_and_the_next_requests_need_none() {
-        let (behind, mut layer) = (UnifiedCache::new(), Class5::NEW);
-        let class = CLASSES.last();
-        let mut nothing =
-            |_: *mut Slot, _: usize| -> usize { panic!("closed, it asks for nothing") };
-        assert!(layer.refill(class, &mut nothing).is_none());
-        layer.set_capacity(class, BLOCKS);
-        let mut asked = 0;
-        let first = layer.refill(class, &mut |end, want| {
-            asked = want;
-            for n in 0..want {
-                // SAFETY: `want` slots below `end` are writable.
-                unsafe { *end.sub(n + 1) = ptr::without_provenance_mut(256 * (n + 1)) };
-            }
-            want
-        });
-        assert_eq!((asked, first), (BATCH, Some(ptr::without_provenance_mut(256))));
-        for n in 1..BATCH {
-            assert_eq!(layer.pop(class, &behind).addr(), 256 * (n + 1));
-        }
-        assert!(layer.pop(class, &behind).is_null());
-        // No memory: the request fails, and nothing is here.
-        assert_eq!(layer.refill(class, &mut |_, _| 0), Some(ptr::null_mut()));
-        assert_eq!(layer.count(class), 0);
+        self.0.refill(class, BATCH, fill)
     }
 }

@@ -141,12 +141,8 @@ unsafe impl FrontendLayer for HotMag {
     }
 
     fn refill(&mut self, class: usize, fill: Fill<'_>) -> Option<*mut u8> {
-        let at = self.of(class);
-        if at == NONE {
-            return None;
-        }
-        self.magazines.fill(at, BATCH, fill);
-        Some(self.magazines.pop(at))
+        // The magazine of those that have none is closed for ever.
+        self.magazines.refill(self.of(class), BATCH, fill)
     }
 }
 
