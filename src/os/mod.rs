@@ -1,6 +1,6 @@
 //! The contract with the operating system: everything the heap asks of it, in one list.
 //!
-//! A port is one more file that provides these functions:
+//! A port is one more file, or folder, that provides these functions:
 //!
 //! | function | promise |
 //! |---|---|
@@ -43,7 +43,7 @@ pub(crate) mod report;
 pub(crate) mod trace;
 
 #[cfg(all(target_os = "linux", not(miri), not(all(test, hakmem_model))))]
-#[path = "linux.rs"]
+#[path = "linux/mod.rs"]
 mod imp;
 #[cfg(all(any(not(target_os = "linux"), miri), not(all(test, hakmem_model))))]
 #[path = "portable.rs"]
