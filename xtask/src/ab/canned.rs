@@ -2,13 +2,14 @@
 
 use super::arms::{self, Layouts};
 use super::count::Counter;
+use super::evidence::Evidence;
 use super::judge::{Rules, Verdict};
 use super::link::Moved;
 use super::measure::Block;
 use super::outcome::{Arms, Machine, Outcome, SCHEMA, Timed};
 use super::question::Question;
 use super::reason::reason;
-use super::scenario::{Evidence, Fitted};
+use super::scenario::Fitted;
 use super::trial::{self, End, Finished};
 use crate::shared::registry::{Gate, Kind};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};

@@ -7,6 +7,7 @@
 use super::arms::{self, Arm, Artefact, Compiled, Layouts, Preload, Recipe};
 use super::count::Counter;
 use super::diff::{self, Comparison};
+use super::evidence::{self, Counting, Evidence, Looked};
 use super::judge::{Rules, Verdict};
 use super::measure::Bench;
 use super::outcome::{Arms, Machine, Outcome, SCHEMA, Timed};
@@ -14,7 +15,7 @@ use super::question::Question;
 use super::reason::reason;
 use super::revisions::{self, Worktree};
 use super::samples::{self, Plan, Samples, Seen};
-use super::scenario::{self, Counting, Evidence, Fitted, Looked, Scenario};
+use super::scenario::{self, Fitted, Scenario};
 use super::trial::{End, Finished, Trial};
 use super::{Settings, process};
 use crate::bench::peers;
@@ -223,7 +224,7 @@ impl<'a> Experiment<'a> {
             self.passed_over.insert(fitted.name.clone(), why);
         }
         if unasked {
-            looked = scenario::choose(looked, 3);
+            looked = evidence::choose(looked, 3);
         } else {
             looked.retain(|(_, evidence)| evidence.as_ref().is_ok_and(Evidence::exercised));
             if looked.is_empty() {
@@ -232,7 +233,7 @@ impl<'a> Experiment<'a> {
                     .filter(|scenario| !wanted.iter().any(|wanted| wanted.name == scenario.name))
                     .collect();
                 let others = self.look(&others, comparison)?;
-                if let Some((fitted, _)) = scenario::choose(others, 1).pop() {
+                if let Some((fitted, _)) = evidence::choose(others, 1).pop() {
                     self.passed_over.insert(fitted.name, EXERCISES.to_owned());
                 }
             }
@@ -271,7 +272,7 @@ impl<'a> Experiment<'a> {
         let fitted = self.fit(scenarios)?;
         let counting = Counting { arms: (&self.out, &self.with), comparison, counter };
         let bar = term::progress("Counting", scenarios.len() as u64);
-        let looked = scenario::look(fitted, &counting, |name| {
+        let looked = evidence::look(fitted, &counting, |name| {
             bar.inc(1);
             bar.set_message(name.to_owned());
         });

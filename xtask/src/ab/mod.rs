@@ -2,7 +2,7 @@
 //!
 //! 1. [`arms`] compiles the scenario program without and with the gate and proves that nothing else
 //!    differs. 2. [`object`] and [`diff`] compare the code before linking; the same code needs no
-//!    clock. 3. [`count`] and [`scenario`] show that what differs runs at all, and choose where it
+//!    clock. 3. [`count`] and [`evidence`] show that what differs runs at all, and choose where it
 //!    shows best. 4. [`link`] and [`measure`] time both arms, layout after layout, with two controls.
 //!    5. [`trial`] asks [`judge`], which decides by rules fixed in advance; [`outcome`]
 //!    and [`report`] say why. [`self_test`] tries all of this on differences that are known, [`simulate`]
@@ -15,6 +15,7 @@ mod canned;
 mod columns;
 pub(crate) mod count;
 pub(crate) mod diff;
+mod evidence;
 mod experiment;
 #[cfg(test)]
 pub(crate) mod fixture;

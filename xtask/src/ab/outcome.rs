@@ -3,11 +3,12 @@
 
 use super::arms::Layouts;
 use super::columns;
+use super::evidence::Evidence;
 use super::judge::{Call, Estimate, Judged, Rules, Samples, Verdict};
 use super::link::Moved;
 use super::measure::Block;
 use super::question::Question;
-use super::scenario::{Evidence, Fitted};
+use super::scenario::Fitted;
 use super::trial::End;
 use crate::shared::{command, paths, system};
 use serde::{Deserialize, Deserializer, Serialize};

@@ -5,9 +5,10 @@
 //! was killed, is dropped. Promises that samples of other code, other scenarios or another seed are
 //! never taken up.
 
+use super::evidence::Evidence;
 use super::measure::Block;
 use super::outcome::SCHEMA;
-use super::scenario::{Evidence, Fitted};
+use super::scenario::Fitted;
 use super::{Settings, arms};
 use crate::shared::write;
 use anyhow::{Context, Result};
