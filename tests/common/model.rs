@@ -10,9 +10,12 @@ use super::random::Random;
 use hakmem::{Hakmem, raw};
 use std::alloc::{GlobalAlloc, Layout};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Largest block of a slab.
 pub const MID_BLOCK: usize = 256 << 10;
+/// Largest request that a model makes.
+const MOST: usize = 4 << 20;
 /// Largest request that slabs serve.
 pub const MID_MAX: usize = MID_BLOCK - if super::HARDENED { 8 } else { 0 };
 
@@ -54,11 +57,26 @@ pub enum Call {
     Collect,
 }
 
+/// A live block on its way from one model to another.
+pub struct Parcel {
+    address: usize,
+    block: Block,
+}
+
+impl Parcel {
+    /// The block's size.
+    pub fn bytes(&self) -> usize {
+        self.block.size
+    }
+}
+
 /// Live blocks by address.
 #[derive(Default)]
 pub struct Model {
     blocks: BTreeMap<usize, Block>,
     order: Vec<usize>,
+    /// What the sizes of the blocks add up to.
+    bytes: usize,
     stamps: u64,
     /// Calls that found no memory; `None`: none may.
     refused: Option<usize>,
@@ -124,7 +142,7 @@ impl Model {
     }
 
     pub fn live_bytes(&self) -> usize {
-        self.blocks.values().map(|block| block.size).sum()
+        self.bytes
     }
 
     /// Addresses of the live blocks, oldest first.
@@ -159,6 +177,19 @@ impl Model {
         let usable = unsafe { raw::usable_size(at) };
         assert!(usable >= size, "{what:?}: usable size {usable} is below {size}");
         assert!(raw::owns(at) && raw::owns(at.wrapping_add(usable - 1)), "{what:?}: not ours");
+        self.check_apart(address, usable, what);
+        let stamp = self.fill(at, size);
+        // The last usable byte is ours as well.
+        if usable > size {
+            // SAFETY: honest usable size.
+            unsafe { at.add(usable - 1).write(0xEE) };
+        }
+        let slab = usable <= MID_MAX && align <= MID_BLOCK;
+        self.keep(address, Block { size, usable, origin, stamp, slab });
+    }
+
+    /// No other live block may reach into a new one.
+    fn check_apart(&self, address: usize, usable: usize, what: impl fmt::Debug) {
         if let Some((&below, block)) = self.blocks.range(..address).next_back() {
             assert!(
                 below + block.usable <= address,
@@ -172,15 +203,24 @@ impl Model {
                 "{what:?}: {address:#x}+{usable} runs into {above:#x}"
             );
         }
-        let stamp = self.fill(at, size);
-        // The last usable byte is ours as well.
-        if usable > size {
-            // SAFETY: honest usable size.
-            unsafe { at.add(usable - 1).write(0xEE) };
-        }
-        let slab = usable <= MID_MAX && align <= MID_BLOCK;
-        self.blocks.insert(address, Block { size, usable, origin, stamp, slab });
+    }
+
+    fn keep(&mut self, address: usize, block: Block) {
+        self.bytes += block.size;
+        self.blocks.insert(address, block);
         self.order.push(address);
+    }
+
+    /// Gives a block away, its content checked; `None`: there is none.
+    pub fn give(&mut self, index: usize) -> Option<Parcel> {
+        self.take(index).map(|(address, block)| Parcel { address, block })
+    }
+
+    /// Takes over a block of another model, as it was left.
+    pub fn accept(&mut self, parcel: Parcel) {
+        let Parcel { address, block } = parcel;
+        self.check_apart(address, block.usable, "a block from another model");
+        self.keep(address, block);
     }
 
     fn take(&mut self, index: usize) -> Option<(usize, Block)> {
@@ -190,6 +230,7 @@ impl Model {
         let index = index % self.order.len();
         let address = self.order.swap_remove(index);
         let block = self.blocks.remove(&address).expect("in both");
+        self.bytes -= block.size;
         Self::check_content(address, block.size, block.stamp, block.size, "live block");
         Some((address, block))
     }
@@ -255,8 +296,7 @@ impl Model {
                 if at.is_null() {
                     self.refuse(&call);
                     Self::check_content(address, block.size, block.stamp, block.size, "refused");
-                    self.blocks.insert(address, block);
-                    self.order.push(address);
+                    self.keep(address, block);
                     return;
                 }
                 let kept = block.size.min(size);
@@ -297,11 +337,23 @@ impl Model {
 
     /// A random call that keeps the number of blocks near `aim` and large ones few.
     pub fn call(&self, random: &mut Random, aim: usize) -> Call {
-        const MOST: usize = 4 << 20;
         let index = random.below(usize::MAX >> 1);
         // What a run may hold is bounded, so that tests run beside each other.
         let most = if self.live_bytes() > 256 << 20 { 4096 } else { MOST };
         let grow = self.len() < aim / 2 || (self.len() < 2 * aim && random.below(2) == 0);
+        Self::draw(random, index, most, grow)
+    }
+
+    /// A random call that keeps what the blocks add up to below `budget`, but for the last of them.
+    pub fn call_within(&self, random: &mut Random, budget: usize) -> Call {
+        let (index, live) = (random.below(usize::MAX >> 1), self.live_bytes());
+        let most = if live > budget { 4096 } else { MOST };
+        let grow = live < budget / 2 || (live < budget && random.below(2) == 0);
+        Self::draw(random, index, most, grow)
+    }
+
+    /// A call on the block at `index`, or one that makes a block of `most` bytes at most.
+    fn draw(random: &mut Random, index: usize, most: usize, grow: bool) -> Call {
         match random.below(1000) {
             0 => Call::Collect,
             1..150 => Call::Realloc(index, random.size(most)),

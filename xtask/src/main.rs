@@ -19,6 +19,7 @@ mod model;
 mod real;
 mod sanitize;
 mod shared;
+mod soak;
 mod surface;
 mod test;
 mod trust;
@@ -64,6 +65,8 @@ enum Command {
     Real(Box<real::Args>),
     /// Run long self-tests of other programs on the heap: CPython's, stress-ng, redis, rustc, memcheck
     Trust(Box<trust::Args>),
+    /// Run mixed threads with content checks for long, and see that memory stays flat
+    Soak(Box<soak::Args>),
     /// Run the allocator's tests under a sanitizer or Miri (nightly)
     Sanitize(Box<sanitize::Args>),
     /// Try every interleaving of the concurrent parts under a model checker
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(*args),
         Command::Real(args) => real::run(*args),
         Command::Trust(args) => trust::run(*args),
+        Command::Soak(args) => soak::run(*args),
         Command::Sanitize(args) => sanitize::run(*args),
         Command::Model(args) => model::run(args),
         Command::Fuzz(args) => fuzz::run(args),

@@ -21,6 +21,7 @@ use anyhow::{Context, Result, bail};
 use keep::Kept;
 use measure::Lab;
 use plan::{Configuration, Selection};
+pub use results::grouped;
 use results::{Matrix, Row, SCHEMA};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
