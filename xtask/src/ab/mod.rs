@@ -14,6 +14,8 @@ mod campaign;
 mod canned;
 mod columns;
 pub(crate) mod count;
+#[cfg(test)]
+mod damage;
 pub(crate) mod diff;
 mod evidence;
 mod experiment;

@@ -67,7 +67,8 @@ pub fn read(path: &Path) -> Result<Outcome> {
     parse(&text).with_context(|| path.display().to_string())
 }
 
-fn parse(text: &str) -> Result<Outcome> {
+/// The verdict that a record's text holds.
+pub(super) fn parse(text: &str) -> Result<Outcome> {
     #[derive(serde::Deserialize)]
     struct Versioned {
         schema: Option<u32>,
