@@ -71,7 +71,7 @@ pub(crate) fn malloc(size: usize) -> *mut u8 {
     }
     let heap = heap();
     let class = heap.cache().tiny_class(size);
-    pop(heap, class)
+    pop(heap, class, cold::refill)
 }
 
 /// A tiny block if the magazine has one; null for anything else, which `malloc` then serves.
@@ -89,11 +89,12 @@ fn malloc_mid(size: usize) -> *mut u8 {
     if size > MID_MAX {
         return cold::malloc_large(size);
     }
-    pop(heap(), class::mid_class(size))
+    pop(heap(), class::mid_class(size), cold::refill)
 }
 
+/// A block of the thread's cache; what `refill` gives if that has none.
 #[inline(always)]
-fn pop(heap: Here, class: usize) -> *mut u8 {
+fn pop(heap: Here, class: usize, refill: impl FnOnce(usize) -> *mut u8) -> *mut u8 {
     if !classes::in_range(class) {
         return cold::malloc_bad_class();
     }
@@ -103,7 +104,7 @@ fn pop(heap: Here, class: usize) -> *mut u8 {
     }
     let block = heap.cache().pop(class);
     if block.is_null() {
-        return cold::refill(class);
+        return refill(class);
     }
     // SAFETY: the magazine had a block.
     let tally = unsafe { heap.tally() };
@@ -147,7 +148,13 @@ pub(crate) fn class_at_hand(class: usize) -> *mut u8 {
 /// A block of `class`, for callers that have computed it.
 #[inline(always)]
 pub(crate) fn malloc_class(class: usize) -> *mut u8 {
-    pop(heap(), class)
+    pop(heap(), class, cold::refill)
+}
+
+/// As [`malloc_class`], for callers with a refill of their own, which is to end in `cold::refill`.
+#[inline(always)]
+pub(crate) fn malloc_class_or(class: usize, refill: impl FnOnce(usize) -> *mut u8) -> *mut u8 {
+    pop(heap(), class, refill)
 }
 
 /// Frees a block of any size.

@@ -10,7 +10,8 @@ use common::child::{self, Ended};
 use common::model::Model;
 use common::random::Random;
 use common::{SANITIZED, rounds, walk};
-use hakmem::raw;
+use hakmem::{Config, Hakmem, raw};
+use std::alloc::{GlobalAlloc, Layout};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
@@ -71,6 +72,26 @@ fn at_end(right: bool) -> *mut u8 {
             return at;
         }
     }
+}
+
+#[test]
+fn a_program_may_have_built_in_how_often() {
+    if !ON {
+        return;
+    }
+    static HEAP: Hakmem = Hakmem::with(Config::new().guard_sample(1));
+    let unset = [("HAKMEM_GUARD_SAMPLE", child::UNSET)];
+    child::run("a_program_may_have_built_in_how_often", "", &unset, || {
+        let layout = Layout::from_size_align(64, 16).expect("valid");
+        for _ in 0..8 {
+            // SAFETY: the size is not zero; the blocks are ours.
+            let at = unsafe { HEAP.alloc(layout) };
+            // SAFETY: as above.
+            let end = at.addr() + unsafe { raw::usable_size(at) };
+            assert!(at.addr().is_multiple_of(PAGE) || end.is_multiple_of(PAGE), "{at:p}");
+        }
+    })
+    .is_quiet();
 }
 
 #[test]

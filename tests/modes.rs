@@ -8,7 +8,7 @@ mod common;
 use common::child::{self, Ended};
 use common::memory::{flags_of, resident_pages};
 use common::ratings::{Scratch, ratings};
-use common::work::{ROUND, activity, churn, filled, free, huge_by, left_after, pages};
+use common::work::{ROUND, activity, churn, config_row, filled, free, huge_by, left_after, pages};
 use common::{MIB, SANITIZED};
 use hakmem::{Step, raw};
 
@@ -119,14 +119,6 @@ fn statistics_are_printed_at_exit_in_research() {
     }
 }
 
-/// The lines that `print_config` has for a setting.
-fn row(name: &str) -> String {
-    let mut table = String::new();
-    hakmem::print_config(&mut table).expect("a string takes everything");
-    let start = format!("HAKMEM_{name} ");
-    table.lines().find(|line| line.contains(&start)).expect("a row").to_owned()
-}
-
 #[test]
 fn what_a_mode_lacks_is_said_once_and_what_runs_is_shown() {
     let test = "what_a_mode_lacks_is_said_once_and_what_runs_is_shown";
@@ -137,7 +129,7 @@ fn what_a_mode_lacks_is_said_once_and_what_runs_is_shown() {
     let ended = in_each(test, &[], |mode| {
         free(raw::malloc(1));
         for (name, there, values) in asked {
-            let row = row(name);
+            let row = config_row(name);
             let (value, asks) = (values[mode], values[mode] != "off");
             let words: Vec<&str> = row.split_whitespace().collect();
             let wanted = match (there, asks) {

@@ -5,7 +5,9 @@ mod common;
 
 use common::child::{self, complains};
 use common::memory::{flags_of, resident, resident_pages};
-use common::work::{activity, filled, free, left_after, pages};
+use common::work::{
+    activity, batch, came_back, filled, free, huge_by, kept_of_64, left_after, pages,
+};
 use common::{MIB, SANITIZED, walk};
 use hakmem::raw;
 use std::time::Duration;
@@ -90,24 +92,13 @@ fn free_policy_says_how_long_a_block_is_kept() {
 #[test]
 fn decay_returns_small_blocks_by_later_activity() {
     let test = "decay_returns_small_blocks_by_later_activity";
-    let shrinks = || {
-        activity();
-        let blocks: Vec<_> = (0..50_000).map(|_| filled(1000)).collect();
-        let full = resident();
-        blocks.into_iter().for_each(free);
-        for _ in 0..12 {
-            std::thread::sleep(Duration::from_millis(25));
-            activity();
-        }
-        full - resident().min(full)
-    };
     child::run(test, "40", &[("HAKMEM_DECAY_MS", "40")], || {
-        let returned = shrinks();
+        let returned = came_back();
         assert!(returned > 40 * MIB, "only {returned} of 50 MB came back by themselves");
     })
     .is_quiet();
     child::run(test, "an hour", &[("HAKMEM_DECAY_MS", "3600000")], || {
-        let returned = shrinks();
+        let returned = came_back();
         assert!(returned < 5 * MIB, "{returned} bytes were returned long before their time");
     })
     .is_quiet();
@@ -145,14 +136,6 @@ fn thp_says_whether_huge_pages_are_asked_for() {
 #[test]
 fn tiny_max_class_moves_the_boundary_without_a_gap() {
     let test = "tiny_max_class_moves_the_boundary_without_a_gap";
-    /// Blocks that the first request of a size brings into the magazine.
-    fn batch(size: usize) -> usize {
-        let before = walk().cached;
-        let at = raw::malloc(size);
-        let brought = walk().cached - before;
-        free(at);
-        brought
-    }
     child::run(test, "batches", &[], || {
         assert_eq!((batch(200), batch(300), batch(512)), (15, 15, 15));
     })
@@ -279,12 +262,6 @@ fn prewarm_fills_every_tiny_magazine() {
 #[test]
 fn large_threshold_decides_between_runs_and_mappings() {
     let test = "large_threshold_decides_between_runs_and_mappings";
-    let huge_by = |size| {
-        let at = filled(size);
-        let huge = hakmem::stats().huge_blocks;
-        free(at);
-        huge
-    };
     child::run(test, "default", &[], || assert_eq!((huge_by(2 * MIB), huge_by(3 * MIB)), (0, 1)))
         .is_quiet();
     child::run(test, "512k", &[("HAKMEM_LARGE_THRESHOLD", "512k")], || {
@@ -300,21 +277,13 @@ fn large_threshold_decides_between_runs_and_mappings() {
 #[test]
 fn thread_cache_bytes_bounds_what_a_thread_keeps() {
     let test = "thread_cache_bytes_bounds_what_a_thread_keeps";
-    let kept = || {
-        let mut blocks = Vec::new();
-        for _ in 0..40 {
-            blocks.extend((0..3000).map(|_| raw::malloc(64)));
-            blocks.drain(..).for_each(free);
-        }
-        walk().cached * 64
-    };
     child::run(test, "default", &[], || {
-        let kept = kept();
+        let kept = kept_of_64();
         assert!(kept > 64 << 10, "{kept}");
     })
     .is_quiet();
     child::run(test, "none", &[("HAKMEM_THREAD_CACHE_BYTES", "0")], || {
-        let kept = kept();
+        let kept = kept_of_64();
         assert!(kept <= 32 * 64, "{kept} bytes: magazines stay at their start");
     })
     .is_quiet();

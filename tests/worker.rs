@@ -8,6 +8,7 @@ mod common;
 use common::memory::resident;
 use common::model::Model;
 use common::random::Random;
+use common::work::threads;
 use common::{SANITIZED, child, walk};
 use hakmem::raw;
 use std::time::{Duration, Instant};
@@ -15,11 +16,6 @@ use std::time::{Duration, Instant};
 /// Whether this build has a worker.
 const ON: bool = cfg!(feature = "background-worker");
 const MIB: usize = 1 << 20;
-
-/// Threads of this process.
-fn threads() -> usize {
-    std::fs::read_dir("/proc/self/task").expect("/proc/self/task").count()
-}
 
 /// Waits until `holds`: without a worker two seconds, for what must not come; with one as long as
 /// a busy machine may take. In between `stir`s: a worker that had nothing to do for a while sleeps

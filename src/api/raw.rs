@@ -63,31 +63,36 @@ pub unsafe fn free_sized_aligned(block: *mut u8, align: usize, size: usize) {
 #[must_use]
 pub fn calloc(count: usize, size: usize) -> *mut u8 {
     match count.checked_mul(size) {
-        Some(bytes) => zeroed(bytes, 1),
+        Some(bytes) => zeroed(bytes, 1, || ()),
         None => os::no_memory(),
     }
 }
 
-/// A zeroed block of at least `size` bytes at a multiple of `align`.
+/// A zeroed block of at least `size` bytes at a multiple of `align`. `slow` runs before a slow path.
 #[inline]
-pub(crate) fn zeroed(size: usize, align: usize) -> *mut u8 {
+pub(crate) fn zeroed(size: usize, align: usize, slow: impl FnOnce()) -> *mut u8 {
     let class = if align <= 16 && size <= MID_MAX {
         class::class_of(size.max(align))
     } else {
         class::aligned_class(size, align)
     };
     if class == 0 {
+        slow();
         return cold::calloc_large(size, align);
     }
     let block = if size >= os::PAGE {
         // From a page on, a block that was never handed out is worth looking for.
         let block = hot::class_at_hand(class);
         if block.is_null() {
+            slow();
             return cold::refill_zeroed(class, size);
         }
         block
     } else {
-        hot::malloc_class(class)
+        hot::malloc_class_or(class, |class| {
+            slow();
+            cold::refill(class)
+        })
     };
     if !block.is_null() {
         // SAFETY: the block is ours and at least `size` bytes long.

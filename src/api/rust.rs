@@ -2,6 +2,7 @@
 
 use super::raw;
 use crate::class::{self, MID_MAX};
+use crate::policy::builder::Config;
 use crate::policy::config;
 use crate::readers::stats;
 use crate::{cold, hot};
@@ -21,13 +22,38 @@ use core::fmt;
 /// assert!(unsafe { HEAP.usable_size(text.as_ptr()) } >= text.len());
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Hakmem(());
+pub struct Hakmem(Option<Config>);
 
 impl Hakmem {
     /// The allocator, for a `static`.
     #[must_use]
     pub const fn new() -> Self {
-        Hakmem(())
+        Hakmem(None)
+    }
+
+    /// The allocator with settings of the program's own, for a `static`: see [`Config`].
+    ///
+    /// They are in force from the first allocation through it on. There is one heap: where several
+    /// such allocators are in one program, the settings of the first one that is used count.
+    #[must_use]
+    pub const fn with(config: Config) -> Self {
+        Hakmem(Some(config))
+    }
+
+    /// Has its settings taken in, if it has any. On slow paths only.
+    #[inline(always)]
+    fn introduce(&self) {
+        if let Some(config) = &self.0 {
+            config::build(config);
+        }
+    }
+
+    /// A refill for an allocator with settings.
+    #[cold]
+    #[inline(never)]
+    fn refill(&self, class: usize) -> *mut u8 {
+        self.introduce();
+        cold::refill(class)
     }
 
     /// Bytes that may be used at `block`; at least what was asked for. 0 for null.
@@ -61,6 +87,7 @@ impl Hakmem {
     /// # Errors
     /// Those of `out`.
     pub fn print_config(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        self.introduce();
         config::print(out)
     }
 }
@@ -84,9 +111,14 @@ unsafe impl GlobalAlloc for Hakmem {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let class = class_of(layout);
         if class == 0 {
+            self.introduce();
             return cold::malloc_aligned_large(layout.size(), layout.align());
         }
-        hot::malloc_class(class)
+        // A static without settings is a constant, so that nothing asks whether it has any.
+        hot::malloc_class_or(class, |class| match self.0 {
+            None => cold::refill(class),
+            Some(_) => self.refill(class),
+        })
     }
 
     #[inline]
@@ -99,7 +131,7 @@ unsafe impl GlobalAlloc for Hakmem {
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        raw::zeroed(layout.size(), layout.align())
+        raw::zeroed(layout.size(), layout.align(), || self.introduce())
     }
 
     #[inline]

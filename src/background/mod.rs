@@ -15,7 +15,8 @@
 
 use crate::base::sync::{AtomicBool, AtomicU32, Ordering};
 use crate::os::{self, lock::Lock, lock::LockGuard};
-use crate::policy::config::{self, Worker};
+use crate::policy::builder::Worker;
+use crate::policy::config;
 use crate::thread::turn::ON;
 use core::ffi::c_void;
 use core::ptr;

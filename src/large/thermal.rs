@@ -27,11 +27,14 @@ enum Heat {
     Hot,
 }
 
-/// The free policies, by the number stored in [`POLICY`].
+/// What becomes of freed large blocks (`HAKMEM_FREE_POLICY`), by the number stored in [`POLICY`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum FreePolicy {
+pub enum FreePolicy {
+    /// They are kept, whatever their age.
     Keep = 0,
+    /// They go back together, when they have lain for a decay period.
     Batch = 1,
+    /// Each goes back by size and reuse: cold ones at once, hot ones after several decay periods.
     Adaptive = 2,
 }
 

@@ -1,13 +1,16 @@
 //! Settings: five modes, single overrides, where each value came from, and what is not compiled in.
 //!
-//! The environment is read once, on the first slow path after the C library has set it up. A bad
-//! value gets one line that names it, what is allowed and what is used; the program runs on.
+//! What the program has built in (`builder`) is taken in on its allocator's first slow path. The
+//! environment is read once, on the first slow path after the C library has set it up, and comes over
+//! that. A bad value gets one line that names it, what is allowed and what is used; the program runs on.
 
 use super::auto;
+use super::builder::{Config, Worker};
 use super::file::{self, Path};
 use super::settings::{
     AUTO, COUNT, DUMP, Form, PREWARM, PRINT, SETTINGS, STATS_SIGNAL, STATS_SIGNALS, Setting, WORKER,
 };
+use super::shown::{Allowed, Shown, Written};
 use crate::base::sync::{AtomicBool, Ordering};
 use crate::frontend::stack;
 use crate::os::{self, lock::Lock, report};
@@ -19,6 +22,7 @@ use static_assertions::const_assert;
 pub(crate) enum Origin {
     Default,
     Mode,
+    Builder,
     Variable,
     Call,
 }
@@ -28,6 +32,7 @@ impl fmt::Display for Origin {
         out.pad(match self {
             Origin::Default => "default",
             Origin::Mode => "mode",
+            Origin::Builder => "builder",
             Origin::Variable => "variable",
             Origin::Call => "call",
         })
@@ -47,7 +52,10 @@ struct Value {
 }
 
 struct State {
+    /// Whether the environment has been read.
     loaded: bool,
+    /// Whether a program's own settings have been taken in.
+    built: bool,
     values: [Value; COUNT],
     /// What `ELO_FILE` names.
     elo_file: Path,
@@ -57,6 +65,7 @@ struct State {
 
 static STATE: Lock<State> = Lock::new(State {
     loaded: false,
+    built: false,
     values: {
         let mut values = [Value { value: 0, origin: Origin::Default }; COUNT];
         let mut index = 0;
@@ -74,6 +83,10 @@ static STATE: Lock<State> = Lock::new(State {
 /// Acquire and Release: who sees it set sees the settings that were read.
 static LOADED: AtomicBool = AtomicBool::new(false);
 
+/// Whether a program's own settings have been taken in.
+/// Acquire and Release: who sees it set sees the settings in force.
+static BUILT: AtomicBool = AtomicBool::new(false);
+
 /// Why a value was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfigError {
@@ -83,40 +96,6 @@ pub enum ConfigError {
     BadValue,
     /// The setting exists, but this build does not contain what it asks for.
     NotCompiledIn,
-}
-
-/// Text of the environment, for messages; bytes that are not ASCII show as `?`.
-struct Shown<'a>(&'a [u8]);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for &byte in self.0.iter().take(60) {
-            out.write_char(if byte.is_ascii_graphic() || byte == b' ' {
-                byte as char
-            } else {
-                '?'
-            })?;
-        }
-        if self.0.len() > 60 { out.write_str("...") } else { Ok(()) }
-    }
-}
-
-/// The allowed values of a setting, for messages.
-struct Allowed(Form);
-
-impl fmt::Display for Allowed {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.allowed(out)
-    }
-}
-
-/// A value as the setting writes it, for messages.
-struct Written(Form, u64);
-
-impl fmt::Display for Written {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.show(self.1, out)
-    }
 }
 
 fn find(name: &[u8]) -> Option<(usize, &'static Setting, bool)> {
@@ -159,6 +138,63 @@ fn load() {
     LOADED.store(true, Ordering::Release);
     if PRINT.load(Ordering::Relaxed) {
         let _ = print(&mut report::FdWriter::new(2));
+    }
+}
+
+/// Takes in what the program has built in: the first such settings that come, once. Cheap afterwards.
+#[inline(always)]
+pub(crate) fn build(config: &Config) {
+    if !BUILT.load(Ordering::Acquire) {
+        take_built(config);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn take_built(config: &Config) {
+    let mut state = STATE.lock();
+    if state.built {
+        return;
+    }
+    state.built = true;
+    // The mode is the first of them.
+    for (index, setting) in SETTINGS.iter().enumerate() {
+        let Some(value) = config.value(index) else { continue };
+        if !lies_below(&state, index) {
+            continue;
+        }
+        if setting.has(value) {
+            store(&mut state, index, value, config.path().as_bytes(), Origin::Builder);
+        } else {
+            report::warn(format_args!(
+                "the program's own {}={} asks for what is not compiled in; using {}",
+                setting.name,
+                Written(setting.form, value),
+                Written(setting.form, setting.default)
+            ));
+        }
+    }
+    apply(&mut state);
+    // Before the environment, which most often comes next, nothing is final.
+    let last = state.loaded;
+    if last && state.values.get(MODE).is_some_and(|mode| mode.origin == Origin::Builder) {
+        say_what_is_missing(&state);
+    }
+    drop(state);
+    BUILT.store(true, Ordering::Release);
+    if last && PRINT.load(Ordering::Relaxed) {
+        let _ = print(&mut report::FdWriter::new(2));
+    }
+}
+
+/// Whether what the program has built in counts for more than what a setting is now: a default, or
+/// what its own mode says.
+fn lies_below(state: &State, index: usize) -> bool {
+    let origin = |index: usize| state.values.get(index).map(|value| value.origin);
+    match origin(index) {
+        Some(Origin::Default) => true,
+        Some(Origin::Mode) => origin(MODE) == Some(Origin::Builder),
+        _ => false,
     }
 }
 
@@ -216,7 +252,12 @@ fn store(state: &mut State, index: usize, value: u64, text: &[u8], origin: Origi
     }
     if index == MODE {
         for (setting, slot) in SETTINGS.iter().zip(&mut state.values) {
-            if let Some(wanted) = setting.by_mode(value) {
+            // A variable may have come before what the program has built in.
+            let kept =
+                origin == Origin::Builder && matches!(slot.origin, Origin::Variable | Origin::Call);
+            if let Some(wanted) = setting.by_mode(value)
+                && !kept
+            {
                 *slot = if setting.compiled_in {
                     Value { value: wanted, origin: Origin::Mode }
                 } else {
@@ -376,15 +417,6 @@ pub fn print(out: &mut dyn Write) -> fmt::Result {
 /// Whether threads fill their magazines at their start.
 pub(crate) fn prewarm_wanted() -> bool {
     PREWARM.load(Ordering::Relaxed)
-}
-
-/// When there is to be a background worker.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Worker {
-    Off,
-    /// Once the heap has grown.
-    Auto,
-    On,
 }
 
 /// What `HAKMEM_WORKER` says.

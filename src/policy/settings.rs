@@ -61,7 +61,8 @@ impl Setting {
     }
 }
 
-const MODES: &[&str] = &["minimal", "fast", "balanced", "learning", "research", "auto"];
+/// The words of the modes.
+pub(super) const MODES: &[&str] = &["minimal", "fast", "balanced", "learning", "research", "auto"];
 const SWITCH: &[&str] = &["off", "on"];
 pub(super) const MINIMAL: u64 = 0;
 pub(super) const FAST: u64 = 1;
@@ -365,6 +366,18 @@ impl Form {
             Form::Number { least, most } => {
                 number(text).filter(|value| (least..=most).contains(value))
             }
+        }
+    }
+
+    /// Whether a value is one that `parse` may give.
+    pub(super) const fn takes(self, value: u64) -> bool {
+        match self {
+            Form::Words(words) => value < words.len() as u64,
+            Form::Bytes { least, most } | Form::Number { least, most } => {
+                least <= value && value <= most
+            }
+            Form::OffOr { most } => value <= most,
+            Form::Path => value <= 1,
         }
     }
 

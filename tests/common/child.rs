@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 const CASE: &str = "CHILD_CASE";
 const LIMIT: Duration = Duration::from_secs(300);
 
+/// The value of a variable that a case is to run without, where the surroundings would set it.
+pub const UNSET: &str = "\0";
+
 /// What a child left behind.
 #[derive(Debug)]
 pub struct Ended {
@@ -113,7 +116,14 @@ fn spawn(test: &str, name: &str, variables: &[(&str, &str)]) -> Ended {
         // Where a case does not ask for it, no block is special by chance.
         command.env("HAKMEM_GUARD_SAMPLE", "off");
     }
-    command.env(CASE, name).envs(variables.iter().copied());
+    command.env(CASE, name);
+    for &(variable, value) in variables {
+        if value == UNSET {
+            command.env_remove(variable)
+        } else {
+            command.env(variable, value)
+        };
+    }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("start the test binary again");
     let mut out = child.stdout.take().expect("piped");

@@ -1,7 +1,7 @@
 //! Work for a heap whose settings are observed: blocks that are touched, time that passes.
 
-use super::MIB;
-use super::memory::resident_pages;
+use super::memory::{resident, resident_pages};
+use super::{MIB, walk};
 use hakmem::raw;
 use std::time::Duration;
 
@@ -85,4 +85,50 @@ pub fn huge_by(size: usize) -> usize {
     let huge = hakmem::stats().huge_blocks;
     free(at);
     huge
+}
+
+/// Blocks that the first request of a size brings into the magazine.
+pub fn batch(size: usize) -> usize {
+    let before = walk().cached;
+    let at = raw::malloc(size);
+    let brought = walk().cached - before;
+    free(at);
+    brought
+}
+
+/// Bytes of 50 MB in small blocks that go back by later activity alone.
+pub fn came_back() -> usize {
+    activity();
+    let blocks: Vec<_> = (0..50_000).map(|_| filled(1000)).collect();
+    let full = resident();
+    blocks.into_iter().for_each(free);
+    for _ in 0..12 {
+        std::thread::sleep(Duration::from_millis(25));
+        activity();
+    }
+    full - resident().min(full)
+}
+
+/// Bytes in blocks of 64 that a thread keeps of a working set of 3,000 that comes and goes.
+pub fn kept_of_64() -> usize {
+    let before = walk().cached;
+    let mut blocks = Vec::new();
+    for _ in 0..40 {
+        blocks.extend((0..3000).map(|_| raw::malloc(64)));
+        blocks.drain(..).for_each(free);
+    }
+    (walk().cached - before) * 64
+}
+
+/// Threads of this process.
+pub fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").expect("/proc/self/task").count()
+}
+
+/// The line that `print_config` has for a setting.
+pub fn config_row(name: &str) -> String {
+    let mut table = String::new();
+    hakmem::print_config(&mut table).expect("a string takes everything");
+    let start = format!("HAKMEM_{name} ");
+    table.lines().find(|line| line.contains(&start)).expect("a row").to_owned()
 }
