@@ -140,6 +140,8 @@ struct hak_stats {
     uint64_t remote_queues[HAK_QUEUE_LENGTHS][HAK_QUEUE_COUNTERS];
     uint64_t os_calls[HAK_OS_CALLS][HAK_OS_COUNTERS];
     uint64_t served[HAK_SERVERS];
+    uint64_t hdr_meta_mismatch; /* blocks that came home as a class that only their header byte named */
+    uint64_t hdr_meta_fast;     /* frees of blocks whose header byte named another class than their slab */
 };
 
 /* The library's version, as "major.minor.patch". Static text. */
@@ -169,7 +171,8 @@ size_t hak_stats_json(char *buffer, size_t size);
 enum hak_events {
     HAK_FREE_TRACE,   /* the first 128 frees of tiny blocks (gate tiny-free-trace) */
     HAK_DEBUG_RING,   /* the last 256 events of every heap (gate tiny-debug-ring) */
-    HAK_CLASS_OOB_LOG /* refills of a class out of bounds (gate p0-class-oob-log) */
+    HAK_CLASS_OOB_LOG, /* refills of a class out of bounds (gate p0-class-oob-log) */
+    HAK_HDR_MISMATCH_LOG /* frees without a header before the block (gate hdr-mismatch-log) */
 };
 
 /* Writes what is recorded to a file descriptor, an event per line. 0, or EINVAL: no such record;

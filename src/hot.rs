@@ -8,17 +8,20 @@
 //! Front-end layers, which are features, are asked before the magazine (`frontend::stack`); in a build
 //! without them that is no code.
 //!
+//! With the gate `tiny-header` a free of unknown size reads the class from the byte before the block.
+//!
 //! Everything else leaves through one call of `cold`, in tail position. No branch here asks whether
 //! something is initialised, switched on or ours: an unborn thread has magazines that are empty and
 //! full at once, and the map of addresses says class 0 for null, large, huge and foreign pointers,
 //! whose magazine is always full.
 
-use crate::class::{self, MID_MAX, TINY_MAX};
+use crate::class::{self, HEADER, MID_MAX, TINY_MAX};
 use crate::cold;
 use crate::frontend::magazine::UnifiedCache;
 use crate::frontend::stack::FrontEnd;
 use crate::guard;
 use crate::harden::{self, Quarantine};
+use crate::segment::header;
 use crate::segment::registry;
 use crate::telemetry::classes;
 use crate::telemetry::tally::Handle;
@@ -164,8 +167,27 @@ pub(crate) fn malloc_class_or(class: usize, refill: impl FnOnce(usize) -> *mut u
 /// noticed ends the process with a line that says so.)
 #[inline(always)]
 pub(crate) unsafe fn free(block: *mut u8) {
+    if HEADER {
+        // SAFETY: as the caller promised.
+        return match unsafe { header::class_of(block) } {
+            Some(class) => push(heap(), of_slab(block, class), block),
+            // SAFETY: as the caller promised.
+            None => unsafe { free_by_slab(block) },
+        };
+    }
     let class = registry::class_at(block);
     push(heap(), class, block);
+}
+
+/// Frees a block whose header does not say its class: its slab does.
+///
+/// # Safety
+/// As for `header::ask_slab` and `free_class`.
+#[cold]
+#[inline(never)]
+unsafe fn free_by_slab(block: *mut u8) {
+    // SAFETY: as the caller promised.
+    unsafe { free_class(block, header::ask_slab(block)) }
 }
 
 /// Frees a block whose class the caller knows.

@@ -3,25 +3,25 @@
 
 mod common;
 
-use common::{HARDENED, SANITIZED, child, memory};
+use common::{HARDENED, HEADER, RESERVED, SANITIZED, child, memory};
 use hakmem::raw;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// The class that serves 64 bytes: a hardened block has a canary behind it.
-const SERVES_64: &str = if HARDENED { "C4 (80 bytes)" } else { "C3 (64 bytes)" };
+/// The class that serves 64 bytes: a hardened block has a canary behind it, or the next one its header.
+const SERVES_64: &str = if RESERVED != 0 { "C4 (80 bytes)" } else { "C3 (64 bytes)" };
 /// Bytes of its blocks.
-const BLOCK_64: usize = if HARDENED { 80 } else { 64 };
+const BLOCK_64: usize = if RESERVED != 0 { 80 } else { 64 };
 /// The class that serves 256 bytes.
-const SERVES_256: &str = if HARDENED { "C6 (288 bytes)" } else { "C5 (256 bytes)" };
+const SERVES_256: &str = if RESERVED != 0 { "C6 (288 bytes)" } else { "C5 (256 bytes)" };
 /// What serves 1 MiB: a hardened block has guard pages around it.
 const LARGE: &str = if HARDENED { "class huge" } else { "class large" };
 
-/// Runs `bad` in a child, which is to name the address it misuses through the function it is given.
-/// The child may take no more memory from the system once it has named it.
-#[track_caller]
-fn dies(test: &str, case: &str, expected: &[&str], bad: fn(&dyn Fn(*mut u8) -> *mut u8)) {
-    let ended = child::run(test, case, &[], || {
+/// What a child does; it names the address through the function that it is given.
+type Bad = fn(&dyn Fn(*mut u8) -> *mut u8);
+
+fn run(test: &str, case: &str, bad: Bad) -> child::Ended {
+    child::run(test, case, &[], || {
         bad(&|at| {
             println!("address {at:p}");
             if !SANITIZED {
@@ -30,7 +30,28 @@ fn dies(test: &str, case: &str, expected: &[&str], bad: fn(&dyn Fn(*mut u8) -> *
             }
             at
         });
-    });
+    })
+}
+
+/// As [`dies`], for an address that can't be read: with a header byte that is tried before anything is
+/// known of it.
+#[track_caller]
+fn dies_unread(test: &str, case: &str, expected: &[&str], bad: Bad) {
+    if !HEADER {
+        return dies(test, case, expected, bad);
+    }
+    let ended = run(test, case, bad);
+    if !child::is_child() {
+        assert_eq!(ended.signal, Some(libc::SIGSEGV), "{case}: {ended:#?}");
+        assert!(ended.lines().is_empty(), "{case}: {ended:#?}");
+    }
+}
+
+/// Runs `bad` in a child, which is to name the address it misuses through the function it is given.
+/// The child may take no more memory from the system once it has named it.
+#[track_caller]
+fn dies(test: &str, case: &str, expected: &[&str], bad: Bad) {
+    let ended = run(test, case, bad);
     if child::is_child() {
         return;
     }
@@ -236,16 +257,16 @@ fn a_pointer_that_is_not_ours_is_noticed_at_once() {
         // SAFETY: the system's malloc, which is the harness's.
         free(name(unsafe { libc::malloc(100) }.cast()));
     });
-    dies(test, "a small number", expected, |name| {
+    dies_unread(test, "a small number", expected, |name| {
         free(name(std::ptr::without_provenance_mut(0x1234)));
     });
-    dies(test, "not canonical", expected, |name| {
+    dies_unread(test, "not canonical", expected, |name| {
         free(name(std::ptr::without_provenance_mut(0xDEAD_BEEF_DEAD_BEE0)));
     });
-    dies(test, "all ones", expected, |name| {
+    dies_unread(test, "all ones", expected, |name| {
         free(name(std::ptr::without_provenance_mut(usize::MAX)));
     });
-    dies(test, "before any allocation", expected, |name| {
+    dies_unread(test, "before any allocation", expected, |name| {
         assert_eq!(hakmem::stats().heaps, 0);
         free(name(std::ptr::without_provenance_mut(0x5678_9AB0)));
     });
@@ -271,6 +292,7 @@ fn a_pointer_that_looks_like_ours_is_noticed_at_the_flush() {
         "upper bits",
         &["free of", "not a block of this heap"],
         |name| {
+            // The first block of its slab.
             let at = raw::malloc(64);
             free(name(at.with_addr(at.addr() ^ (1 << 62))));
             flush();
@@ -316,7 +338,7 @@ fn it_aborts_even_if_nobody_can_read_why() {
     let ended = child::run(test, "closed", &[], || {
         // SAFETY: the child writes nothing more.
         unsafe { libc::close(2) };
-        free(std::ptr::without_provenance_mut(0x1234));
+        free(std::ptr::without_provenance_mut(0x1234_0000));
     });
     if !child::is_child() {
         assert_eq!(ended.signal, Some(libc::SIGABRT), "{ended:#?}");

@@ -12,8 +12,8 @@ pub mod random;
 
 use model::{Call, Model};
 
-/// Whether the heap is the hardened one, whose blocks have a canary; the model asks.
-pub const HARDENED: bool = false;
+/// Bytes of a block that the heap keeps for itself (none without a gate); the model asks.
+pub const RESERVED: usize = 0;
 
 /// Bytes that a model may hold at once.
 const MOST_LIVE: usize = 64 << 20;

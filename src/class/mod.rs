@@ -17,15 +17,20 @@ use static_assertions::const_assert;
 /// Whether the gate `hardened` is on (see `harden`). It stands here because it changes what a block
 /// of a class may hold.
 pub(crate) const HARDENED: bool = cfg!(feature = "hardened");
-/// Bytes at the end of every block that are the heap's, not the program's: its canary.
+/// Bytes of a block's canary, which lies at its end.
 pub(crate) const CANARY: usize = if HARDENED { 8 } else { 0 };
+/// Whether the gate `tiny-header` is on (see `segment::header`), which changes that, too.
+pub(crate) const HEADER: bool = cfg!(feature = "tiny-header");
+/// Bytes at the end of every block that are the heap's, not the program's: its canary, or the header of
+/// the block behind it.
+pub(crate) const RESERVED: usize = CANARY + HEADER as usize;
 
 /// Number of classes, class 0 included.
 pub(crate) const COUNT: usize = 98;
 /// Largest request of the tiny tier, in bytes.
-pub(crate) const TINY_MAX: usize = 1024 - CANARY;
+pub(crate) const TINY_MAX: usize = 1024 - RESERVED;
 /// Largest request served from slabs, in bytes.
-pub(crate) const MID_MAX: usize = LARGEST - CANARY;
+pub(crate) const MID_MAX: usize = LARGEST - RESERVED;
 /// Largest block of a slab, in bytes.
 const LARGEST: usize = 256 << 10;
 /// First class of the mid tier.
@@ -71,7 +76,7 @@ impl Class {
     /// Bytes of a block that the program may use.
     #[inline(always)]
     pub(crate) const fn usable(&self) -> usize {
-        (self.size as usize).saturating_sub(CANARY)
+        (self.size as usize).saturating_sub(RESERVED)
     }
 
     /// 64-bit words in a bitmap with one bit per block.
@@ -117,14 +122,14 @@ const fn describe(class: usize) -> Class {
         };
     }
     let granules = granules_of(size);
-    let start = if size <= TINY_MAX + CANARY {
+    let start = if size <= TINY_MAX + RESERVED {
         32
     } else if size <= 16 << 10 {
         8
     } else {
         4
     };
-    let most = (if size <= TINY_MAX + CANARY { TINY_BYTES } else { MID_BYTES }) / size as u32;
+    let most = (if size <= TINY_MAX + RESERVED { TINY_BYTES } else { MID_BYTES }) / size as u32;
     Class {
         size: size as u32,
         capacity: (granules * GRANULE / size) as u32,
@@ -139,6 +144,11 @@ const fn describe(class: usize) -> Class {
             most
         },
     }
+}
+
+/// Whether a class serves anybody: not one that would be left with less than eight bytes.
+const fn serves(class: usize) -> bool {
+    size_of_class(class) >= RESERVED + 8
 }
 
 /// All classes, by number.
@@ -159,7 +169,7 @@ pub(crate) const TINY_MAP: [u8; TINY_MAX + 1] = {
     let mut size = 0;
     let mut class = 1;
     while size <= TINY_MAX {
-        while size + CANARY > size_of_class(class) || size_of_class(class) == CANARY {
+        while size + RESERVED > size_of_class(class) || !serves(class) {
             class += 1;
         }
         map[size] = class as u8;
@@ -172,7 +182,7 @@ pub(crate) const TINY_MAP: [u8; TINY_MAX + 1] = {
 #[inline(always)]
 pub(crate) const fn mid_class(size: usize) -> usize {
     debug_assert!(size > TINY_MAX && size <= MID_MAX);
-    let below = size + CANARY - 1;
+    let below = size + RESERVED - 1;
     let doubling = below.ilog2() as usize;
     // below >> (doubling - 3) is 8..=15: the leading one and three bits of steps.
     FIRST_MID - 8 + (doubling - 10) * STEPS + (below >> (doubling - 3))
@@ -193,8 +203,8 @@ pub(crate) const fn aligned_class(size: usize, align: usize) -> usize {
     if size > MID_MAX || align > LARGEST {
         return 0;
     }
-    let least = size + CANARY;
-    let mut class = class_of(if least > align { size } else { align - CANARY });
+    let least = size + RESERVED;
+    let mut class = class_of(if least > align { size } else { align - RESERVED });
     while class < COUNT {
         let candidate = &CLASSES[class];
         if candidate.size as usize & (align - 1) == 0 {
@@ -223,7 +233,7 @@ pub(crate) const fn last_class_of_group(group: usize) -> usize {
 
 // Compile-time proof of the promises above.
 const_assert!(size_of_class(COUNT - 1) == LARGEST);
-const_assert!(size_of_class(FIRST_MID - 1) == TINY_MAX + CANARY);
+const_assert!(size_of_class(FIRST_MID - 1) == TINY_MAX + RESERVED);
 const_assert!(mid_class(TINY_MAX + 1) == FIRST_MID);
 const_assert!(mid_class(MID_MAX) == COUNT - 1);
 const _: () = {
@@ -237,9 +247,9 @@ const _: () = {
         assert!(size <= 128 || (size - before - 1) * 8 <= size);
         let about = describe(class);
         assert!(about.capacity >= 4);
-        // A class that holds a canary alone serves nobody.
-        if size != CANARY {
-            assert!(class_of(size - CANARY) == class && class_of(before + 1 - CANARY) == class);
+        if serves(class) {
+            assert!(class_of(size - RESERVED) == class);
+            assert!(!serves(class - 1) || class_of(before + 1 - RESERVED) == class);
         }
         class += 1;
     }
@@ -254,7 +264,7 @@ mod tests {
         for size in 1..=MID_MAX {
             let class = class_of(size);
             assert!(CLASSES[class].usable() >= size);
-            assert!(CLASSES[class - 1].usable() < size);
+            assert!(CLASSES[class - 1].usable() < size || !serves(class - 1));
         }
         assert_eq!(class_of(0), class_of(1));
     }
@@ -292,10 +302,10 @@ mod tests {
     #[test]
     fn groups_cover_the_tiny_tier() {
         for (bytes, group) in [(9, 1), (16, 1), (256, 5), (257, 6), (1024, 7)] {
-            assert_eq!(group_of(class_of(bytes - CANARY)), group, "{bytes}");
+            assert_eq!(group_of(class_of(bytes - RESERVED)), group, "{bytes}");
         }
         assert_eq!(group_of(1), 0);
         assert_eq!(last_class_of_group(7), FIRST_MID - 1);
-        assert_eq!(last_class_of_group(5), class_of(256 - CANARY));
+        assert_eq!(last_class_of_group(5), class_of(256 - RESERVED));
     }
 }

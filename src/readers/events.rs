@@ -3,8 +3,8 @@
 use super::rows::Reading;
 use super::table::missing;
 use crate::segment::misuse::ClassName;
-use crate::telemetry::gates::{Gate, P0ClassOobLog, TinyDebugRing, TinyFreeTrace};
-use crate::telemetry::{classes, trace};
+use crate::telemetry::gates::{Gate, HdrMismatchLog, P0ClassOobLog, TinyDebugRing, TinyFreeTrace};
+use crate::telemetry::{classes, header, trace};
 use crate::thread::{heap, park};
 use core::fmt::{self, Write};
 
@@ -17,6 +17,8 @@ pub enum Events {
     DebugRing,
     /// Refills of a class out of bounds (gate `p0-class-oob-log`).
     ClassOobLog,
+    /// Frees that found no header before the block (gate `hdr-mismatch-log`).
+    HdrMismatchLog,
 }
 
 /// One event.
@@ -26,7 +28,8 @@ pub struct Event {
     pub heap: Option<usize>,
     /// Its number in its heap or list, from 0 on.
     pub order: u64,
-    /// What happened: `free`, `hit`, `refill`, `overflow`, `to-slab`, `to-other-heap`, `refused`.
+    /// What happened: `free`, `hit`, `refill`, `overflow`, `to-slab`, `to-other-heap`, `refused`,
+    /// `no-header`.
     pub name: &'static str,
     /// The size class.
     pub class: usize,
@@ -34,13 +37,16 @@ pub struct Event {
     pub address: Option<usize>,
     /// The number of blocks, where it is about a batch.
     pub blocks: Option<usize>,
+    /// The byte before the block, where it is about that.
+    pub byte: Option<u8>,
     /// Time-stamp cycles, their low 48 bits.
     pub stamp: Option<u64>,
 }
 
 impl Events {
     /// All of them.
-    pub const ALL: [Events; 3] = [Events::FreeTrace, Events::DebugRing, Events::ClassOobLog];
+    pub const ALL: [Events; 4] =
+        [Events::FreeTrace, Events::DebugRing, Events::ClassOobLog, Events::HdrMismatchLog];
 
     /// How they are called in text and JSON.
     #[must_use]
@@ -49,6 +55,7 @@ impl Events {
             Events::FreeTrace => "free_trace",
             Events::DebugRing => "debug_ring",
             Events::ClassOobLog => "class_oob_log",
+            Events::HdrMismatchLog => "hdr_mismatch_log",
         }
     }
 
@@ -57,6 +64,7 @@ impl Events {
             Events::FreeTrace => (TinyFreeTrace::ON, TinyFreeTrace::NAME),
             Events::DebugRing => (TinyDebugRing::ON, TinyDebugRing::NAME),
             Events::ClassOobLog => (P0ClassOobLog::ON, P0ClassOobLog::NAME),
+            Events::HdrMismatchLog => (HdrMismatchLog::ON, HdrMismatchLog::NAME),
         }
     }
 
@@ -66,6 +74,7 @@ impl Events {
         match self.gate() {
             (false, gate) => Reading::NotCompiledIn(gate),
             (true, _) if self == Events::ClassOobLog => Reading::Value(classes::logged_total()),
+            (true, _) if self == Events::HdrMismatchLog => Reading::Value(header::logged_total()),
             (true, _) => {
                 let mut count = 0;
                 self.each(|_| count += 1);
@@ -86,6 +95,7 @@ impl Events {
                     class,
                     address: Some(address),
                     blocks: None,
+                    byte: None,
                     stamp: Some(stamp & (u64::MAX >> 16)),
                 });
             }),
@@ -105,6 +115,7 @@ impl Events {
                             class: event.class,
                             address: event.is_address.then_some(event.what),
                             blocks: (!event.is_address).then_some(event.what),
+                            byte: None,
                             stamp: Some(event.stamp),
                         });
                     });
@@ -118,6 +129,19 @@ impl Events {
                     class: class as usize,
                     address: None,
                     blocks: None,
+                    byte: None,
+                    stamp: None,
+                });
+            }),
+            Events::HdrMismatchLog => header::each_logged(|order, class, address, byte| {
+                visit(Event {
+                    heap: None,
+                    order: order as u64,
+                    name: "no-header",
+                    class,
+                    address: Some(address),
+                    blocks: None,
+                    byte: Some(byte),
                     stamp: None,
                 });
             }),
@@ -181,6 +205,9 @@ impl fmt::Display for Event {
         if let Some(blocks) = self.blocks {
             write!(out, "{blocks} blocks ")?;
         }
+        if let Some(byte) = self.byte {
+            write!(out, "byte {byte:#04x} ")?;
+        }
         if self.class == 0 || self.class >= crate::class::COUNT {
             write!(out, "class {}", self.class)
         } else {
@@ -201,6 +228,9 @@ impl Event {
         }
         if let Some(blocks) = self.blocks {
             write!(out, ",\"blocks\":{blocks}")?;
+        }
+        if let Some(byte) = self.byte {
+            write!(out, ",\"byte\":{byte}")?;
         }
         if let Some(stamp) = self.stamp {
             write!(out, ",\"stamp\":{stamp}")?;

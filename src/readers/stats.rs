@@ -66,6 +66,10 @@ pub struct Stats {
     pub os_calls: Reading<[OsCalls; KINDS]>,
     /// Allocations by the layer that served them.
     pub served: Reading<Served>,
+    /// Blocks that came home as another class than their slab's, as their header byte named it.
+    pub hdr_meta_mismatch: Reading<u64>,
+    /// Frees of blocks whose header byte named another class than their slab.
+    pub hdr_meta_fast: Reading<u64>,
     /// The front-end layers, in the order in which they are asked, and what each has served.
     pub layers: [LayerCount; LAYERS],
 }
@@ -257,6 +261,8 @@ fn snapshot(held: Held) -> Stats {
             })
         }),
         served: reading::<gates::FrontMetrics, _>(served),
+        hdr_meta_mismatch: reading::<gates::HdrMetaMismatch, _>(|| sum::<gates::MisledReturns>(0)),
+        hdr_meta_fast: reading::<gates::HdrMetaFast, _>(|| sum::<gates::MisledFrees>(0)),
         layers: layers(),
     }
 }

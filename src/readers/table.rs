@@ -112,6 +112,8 @@ impl Stats {
         show(visit, "remote_queues", These(&LENGTHS), &self.remote_queues)?;
         show(visit, "os_calls", These(&CALLS), &self.os_calls)?;
         show(visit, "served", None, &self.served.map(|row| [row]))?;
+        show(visit, "hdr_meta_mismatch", None, &self.hdr_meta_mismatch.map(|n| [Single(n)]))?;
+        show(visit, "hdr_meta_fast", None, &self.hdr_meta_fast.map(|n| [Single(n)]))?;
         self.show_layers(visit)
     }
 

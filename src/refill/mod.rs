@@ -9,15 +9,16 @@ mod list;
 pub(crate) mod policy;
 mod remote;
 
-use crate::class::{CLASSES, COUNT};
+use crate::class::{CLASSES, COUNT, HEADER};
+use crate::segment::header;
 use crate::segment::misuse;
 use crate::segment::registry;
 use crate::segment::slab::{Misuse, PendingStack, Slab};
 use crate::telemetry::tally::{COMMON, Handle};
 use core::ptr::{self, NonNull};
 use list::ClassSlabs;
-use remote::flush_remote;
 pub(crate) use remote::give_back;
+use remote::{flush_remote, right_class};
 
 /// All slabs that a heap owns, by class.
 #[repr(C)]
@@ -69,6 +70,12 @@ impl Bins {
                     };
                     (taken, carved)
                 };
+                if HEADER {
+                    // Blocks that were free keep theirs, but for pages that have gone since.
+                    let old = if slab.has_lost_headers() { 0 } else { taken };
+                    // SAFETY: these blocks lie below `end`, and nobody else has them.
+                    unsafe { header::write_all(class, end.sub(old), taken + carved - old) };
+                }
                 let count = taken + carved;
                 if got == 0 && count != 0 {
                     self.tally.refill_served(taken != 0, drained, made);
@@ -132,6 +139,10 @@ impl Bins {
                 let mut block: *mut u8 = ptr::null_mut();
                 // SAFETY: one slot lies below `end`.
                 unsafe { slab.carve((&raw mut block).add(1), 1) };
+                if HEADER {
+                    // SAFETY: a block of the slab, which nobody else has.
+                    unsafe { header::write(block, class) };
+                }
                 self.tally.refill_served(false, false, made);
                 block
             }
@@ -155,7 +166,15 @@ impl Bins {
                 misuse::not_ours(block, "free")
             };
             if slab.class as usize != class {
-                misuse::wrong_class(block, class, slab.class as usize);
+                if !HEADER {
+                    misuse::wrong_class(block, class, slab.class as usize);
+                }
+                let found = right_class(slab, block, class);
+                self.tally.header_misled();
+                // SAFETY: as the caller promised; the slab's own class this time.
+                unsafe { self.flush(found, &raw const block, 1) };
+                at += 1;
+                continue;
             }
             let base = slab.base.addr();
             let length =
@@ -383,7 +402,7 @@ mod tests {
 
     #[test]
     fn fresh_blocks_come_only_from_beyond_the_carve_limit() {
-        let class = class_of(8192 - crate::class::CANARY);
+        let class = class_of(8192 - crate::class::RESERVED);
         let bins = bins();
         // None if the run that the slab got had been used before.
         let fresh: Vec<_> =

@@ -3,11 +3,29 @@
 //! Assumes nothing about the calling thread, which may have no heap. Promises that a block which
 //! can't be one of that slab, or is free already, ends the process with one line.
 
-use crate::class::CLASSES;
+use crate::class::{CLASSES, HEADER};
+use crate::segment::header;
 use crate::segment::misuse;
 use crate::segment::registry;
 use crate::segment::slab::{Misuse, Slab};
 use crate::telemetry::tally::COMMON;
+
+/// The class of a block that comes home as another one because of its header, which is put right. Ends
+/// the process if that was not why.
+#[cold]
+pub(super) fn right_class(slab: &Slab, block: *mut u8, class: usize) -> usize {
+    let found = slab.class as usize;
+    // SAFETY: given back, and in a slab.
+    if !unsafe { header::misled(block, class) } {
+        misuse::wrong_class(block, class, found);
+    }
+    if found == 0 || slab.index_of(block).is_err() {
+        misuse::not_ours(block, "free");
+    }
+    // SAFETY: the start of a block of the slab, which the program has given back.
+    unsafe { header::write(block, found) };
+    found
+}
 
 /// Brings one block home without a heap of one's own: the thread has none (any more).
 ///
@@ -19,7 +37,13 @@ pub(crate) unsafe fn give_back(block: *mut u8, class: usize) {
         misuse::not_ours(block, "free")
     };
     if slab.class as usize != class {
-        misuse::wrong_class(block, class, slab.class as usize);
+        if !HEADER {
+            misuse::wrong_class(block, class, slab.class as usize);
+        }
+        let found = right_class(slab, block, class);
+        COMMON.header_misled();
+        // SAFETY: as the caller promised; the slab's own class this time.
+        return unsafe { give_back(block, found) };
     }
     let length = slab.granules.get() as usize * crate::class::GRANULE;
     COMMON.sent_home(class, 1);

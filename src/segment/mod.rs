@@ -2,7 +2,7 @@
 //!
 //! Order of dependence: `guarded` (mappings between guard pages) < `meta` (storage for metadata) < `registry` (address to slab), `spans`
 //! (address to mapping) < `arena`
-//! (runs of granules) < `slab` (blocks of one class). Nothing here knows that threads have caches.
+//! (runs of granules) < `slab` (blocks of one class) < `header` (the byte before a block, a gate). Nothing here knows that threads have caches.
 //!
 //! Assumes the OS contract. Promises: any failure to get memory is reported as `None` with state
 //! unchanged; metadata never lies inside the memory handed to users.
@@ -11,6 +11,7 @@ use crate::base::sync::AtomicBool;
 
 pub(crate) mod arena;
 pub(crate) mod guarded;
+pub(crate) mod header;
 pub(crate) mod meta;
 pub(crate) mod misuse;
 pub(crate) mod registry;

@@ -54,6 +54,12 @@ gates! {
     TinyDebugRing, "tiny-debug-ring";
     /// Classes out of range in a refill.
     P0ClassOobLog, "p0-class-oob-log";
+    /// Frees that found no header before the block.
+    HdrMismatchLog, "hdr-mismatch-log";
+    /// Headers that disagreed with the slab when the block came home.
+    HdrMetaMismatch, "hdr-meta-mismatch";
+    /// Headers that disagreed with the slab when the block was freed.
+    HdrMetaFast, "hdr-meta-fast";
 }
 
 /// A family of counters.
@@ -126,4 +132,8 @@ counters! {
     SystemCalls[system::KINDS * system::CALL_COUNTERS] for SuperslabOsStats;
     /// Classes out of range, in allocations and in frees.
     BadClasses[2] for MetricBadClass;
+    /// Blocks that came home as the class that their header named, which was not their slab's.
+    MisledReturns[1] for HdrMetaMismatch;
+    /// Frees of blocks whose header named another class than their slab.
+    MisledFrees[1] for HdrMetaFast;
 }

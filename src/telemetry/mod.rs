@@ -6,6 +6,7 @@
 //! | [`tally`] | where counters live and how they are added to |
 //! | [`cache`], [`slabs`], [`front`], [`system`] | what is counted: the thread cache, slabs, layers, system calls |
 //! | [`classes`] | classes out of range: counted, and logged |
+//! | [`header`] | header bytes that are wrong: counted, and logged |
 //! | [`trace`], [`ring`] | the first frees; the last events of every heap |
 //!
 //! A call site reads `heap.tally.hit(class)`. Off: no instruction, no byte, still type-checked. On:
@@ -21,6 +22,7 @@ pub(crate) mod cache;
 pub(crate) mod classes;
 pub(crate) mod front;
 pub(crate) mod gates;
+pub(crate) mod header;
 pub(crate) mod ring;
 pub(crate) mod slabs;
 pub(crate) mod system;

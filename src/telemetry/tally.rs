@@ -134,7 +134,9 @@ mod tests {
             + on(FrontMetrics::ON, Served::SLOTS + LayerHits::SLOTS)
             + on(TinyFreeCalls::ON || C7FreeCount::ON, count)
             + on(SuperslabOsStats::ON, SystemCalls::SLOTS)
-            + on(MetricBadClass::ON, 2);
+            + on(MetricBadClass::ON, 2)
+            + on(HdrMetaMismatch::ON, 1)
+            + on(HdrMetaFast::ON, 1);
         assert_eq!(SLOTS, wanted);
         assert_eq!(OWN, if TelemetryShared::ON { 0 } else { wanted });
         assert_eq!(size_of::<Tally>(), OWN * size_of::<u64>() + size_of::<Ring>());

@@ -177,6 +177,8 @@ static void test_figures(void) {
         {"served.unified_cache", stats.served[HAK_SERVED_UNIFIED_CACHE], 0},
         {"served.new_slab", stats.served[HAK_SERVED_NEW_SLAB], 1},
         {"served.mapping", stats.served[HAK_SERVED_MAPPING], 1},
+        {"hdr_meta_mismatch", stats.hdr_meta_mismatch, 1},
+        {"hdr_meta_fast", stats.hdr_meta_fast, 1},
     };
     for (unsigned i = 0; i < sizeof figures / sizeof *figures; i++) {
         uint64_t value = 77;
@@ -210,7 +212,7 @@ static void test_events(void) {
     int fd = mkstemp(name);
     REQUIRE(fd >= 0);
     unlink(name);
-    for (int which = HAK_FREE_TRACE; which <= HAK_CLASS_OOB_LOG; which++) {
+    for (int which = HAK_FREE_TRACE; which <= HAK_HDR_MISMATCH_LOG; which++) {
         static char text[1 << 20];
         REQUIRE(ftruncate(fd, 0) == 0 && lseek(fd, 0, SEEK_SET) == 0);
         int result = hak_events_print(which, fd);
@@ -223,7 +225,7 @@ static void test_events(void) {
         /* A heading, and an event per line. */
         if (which == HAK_FREE_TRACE) CHECK(lines == (result == 0 ? 129 : 1));
         if (which == HAK_DEBUG_RING) CHECK(result == 0 ? lines >= 257 : lines == 1);
-        if (which == HAK_CLASS_OOB_LOG) CHECK(lines == 1);
+        if (which >= HAK_CLASS_OOB_LOG) CHECK(lines == 1);
         size_t length = hak_events_json(which, text, sizeof text);
         CHECK(length < sizeof text && strlen(text) == length);
         if (result == ENOTSUP) CHECK(strcmp(text, "null") == 0);
@@ -232,8 +234,8 @@ static void test_events(void) {
     }
     close(fd);
     CHECK(hak_events_print(-1, 2) == EINVAL);
-    CHECK(hak_events_print(3, 2) == EINVAL);
-    CHECK(hak_events_json(3, NULL, 0) == 0);
+    CHECK(hak_events_print(4, 2) == EINVAL);
+    CHECK(hak_events_json(4, NULL, 0) == 0);
     errno = 5;
     CHECK(hak_events_print(HAK_FREE_TRACE, -1) == EBADF);
     CHECK(errno == 5);

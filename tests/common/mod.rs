@@ -26,6 +26,18 @@ pub const SANITIZED: bool = cfg!(any(hakmem_sanitize = "address", hakmem_sanitiz
 /// Whether blocks have canaries and freed ones wait in a quarantine (gate `hardened`).
 pub const HARDENED: bool = cfg!(feature = "hardened");
 
+/// Whether a free reads the class from the byte before the block (gate `tiny-header`).
+pub const HEADER: bool = cfg!(feature = "tiny-header");
+
+/// Bytes of every block of a slab that are not the program's.
+pub const RESERVED: usize = if HARDENED {
+    8
+} else if HEADER {
+    1
+} else {
+    0
+};
+
 /// A number of rounds: a tenth of it where every step costs many times more.
 pub const fn rounds(usual: usize) -> usize {
     if cfg!(miri) {

@@ -17,7 +17,7 @@ pub const MID_BLOCK: usize = 256 << 10;
 /// Largest request that a model makes.
 const MOST: usize = 4 << 20;
 /// Largest request that slabs serve.
-pub const MID_MAX: usize = MID_BLOCK - if super::HARDENED { 8 } else { 0 };
+pub const MID_MAX: usize = MID_BLOCK - super::RESERVED;
 
 static HAKMEM: Hakmem = Hakmem::new();
 

@@ -2,6 +2,7 @@
 
 use super::{C7_FREES, CACHE, CLASS_STATS, FREE_CALLS, FRONT};
 use crate::common::random::Random;
+use crate::common::{HEADER, RESERVED};
 use hakmem::{Reading, raw, stats};
 
 pub const GROUPS: usize = 8;
@@ -16,9 +17,10 @@ pub struct Asked {
 }
 
 pub fn group(size: usize) -> usize {
-    match size {
+    // With a header byte there is no block of eight bytes.
+    match if HEADER { (size + RESERVED).max(16) } else { size } {
         0..=8 => 0,
-        9..=1024 => (size - 1).ilog2() as usize - 2,
+        block @ 9..=1024 => (block - 1).ilog2() as usize - 2,
         _ => MID,
     }
 }

@@ -16,6 +16,7 @@ mod classes;
 mod events;
 mod faults;
 mod front;
+mod header;
 mod layers;
 mod readers;
 mod refills;
@@ -40,6 +41,9 @@ const EVOLUTION: bool = cfg!(feature = "evolution");
 const ENGINE: bool = cfg!(feature = "intelligence-engine");
 const LEGACY_REFILL: bool = cfg!(feature = "legacy-refill");
 const OOB_LOG: bool = cfg!(feature = "p0-class-oob-log");
+const META_FAST: bool = cfg!(feature = "hdr-meta-fast");
+const META_MISMATCH: bool = cfg!(feature = "hdr-meta-mismatch");
+const MISMATCH_LOG: bool = cfg!(feature = "hdr-mismatch-log");
 const FAULTS: bool = cfg!(feature = "fault-injection");
 
 /// Children whose magazines serve everything that they can: in a build with front-end layers those are

@@ -5,7 +5,7 @@ use super::*;
 use hakmem::{Events, Reading, raw, stats};
 
 /// Every gate with a table in the statistics, whether it is on, and one of its figures.
-const TABLES: [(&str, bool, &str); 9] = [
+const TABLES: [(&str, bool, &str); 11] = [
     ("tiny-class-stats", CLASS_STATS, "class_groups.C3.refilled_blocks"),
     ("tiny-free-calls", FREE_CALLS, "tiny_free_calls"),
     ("tiny-free-stats", FREE_STATS, "slab_frees.C7.local"),
@@ -15,6 +15,8 @@ const TABLES: [(&str, bool, &str); 9] = [
     ("remote-target-stats", REMOTE, "remote_queues.65+.slabs"),
     ("superslab-os-stats", SYSTEM, "os_calls.advise_huge.refused"),
     ("front-metrics", FRONT, "served.mapping"),
+    ("hdr-meta-mismatch", META_MISMATCH, "hdr_meta_mismatch"),
+    ("hdr-meta-fast", META_FAST, "hdr_meta_fast"),
 ];
 
 #[test]
@@ -36,6 +38,7 @@ fn readers_say_what_is_not_compiled_in() {
         (Events::FreeTrace, "tiny-free-trace", TRACE),
         (Events::DebugRing, "tiny-debug-ring", RING),
         (Events::ClassOobLog, "p0-class-oob-log", OOB_LOG),
+        (Events::HdrMismatchLog, "hdr-mismatch-log", MISMATCH_LOG),
     ] {
         let mut text = String::new();
         events.write_text(&mut text).expect("a string takes everything");
@@ -131,7 +134,7 @@ fn a_dump_tells_everything() {
     // With `front-metrics` on, each layer that is not compiled in says so itself.
     let layers =
         if FRONT { stats().layers.iter().filter(|layer| !layer.compiled_in).count() } else { 1 };
-    let events = [TRACE, RING, OOB_LOG].iter().filter(|&&on| !on).count();
+    let events = [TRACE, RING, OOB_LOG, MISMATCH_LOG].iter().filter(|&&on| !on).count();
     let learned = [ELO, EVOLUTION, ENGINE].iter().filter(|&&on| !on).count();
     assert_eq!(lines, tables + layers + events + learned, "{ended:#?}");
 }

@@ -15,7 +15,7 @@ fn raise() {
 /// Dumps that a child has written.
 fn dumps(ended: &child::Ended) -> usize {
     ended.is_good();
-    let whole = ended.stderr.matches("  class_oob_log").count();
+    let whole = ended.stderr.matches("  hdr_mismatch_log").count();
     assert_eq!(ended.stderr.matches(" statistics\n").count(), whole, "{ended:#?}");
     assert_eq!(ended.stderr.matches("in_use_bytes").count(), whole, "{ended:#?}");
     whole

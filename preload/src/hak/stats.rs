@@ -44,6 +44,8 @@ pub struct Stats {
     remote_queues: [[u64; 3]; LENGTHS],
     os_calls: [[u64; 3]; CALLS],
     served: [u64; SERVERS],
+    hdr_meta_mismatch: u64,
+    hdr_meta_fast: u64,
 }
 
 /// A gate's table as C sees it.
@@ -107,6 +109,8 @@ impl Stats {
                     by.mapping,
                 ]
             }),
+            hdr_meta_mismatch: stats.hdr_meta_mismatch.value().unwrap_or(NOT_COMPILED_IN),
+            hdr_meta_fast: stats.hdr_meta_fast.value().unwrap_or(NOT_COMPILED_IN),
         }
     }
 }

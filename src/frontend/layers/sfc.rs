@@ -227,6 +227,6 @@ mod tests {
             layer.hear(class, Event::Idle);
         }
         assert_eq!(layer.room(class), 8);
-        assert_eq!(Sfc::most(crate::class::class_of(1024 - crate::class::CANARY)), 32);
+        assert_eq!(Sfc::most(crate::class::class_of(1024 - crate::class::RESERVED)), 32);
     }
 }

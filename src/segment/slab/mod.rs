@@ -28,7 +28,7 @@ pub(crate) use remote::PendingStack;
 use super::arena::{self, Filling, Run};
 use super::{guarded, meta, registry};
 use crate::base::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
-use crate::class::{CLASSES, Class, GRANULE, HARDENED};
+use crate::class::{CLASSES, Class, GRANULE, HARDENED, HEADER};
 use crate::os::{self, PAGE};
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
@@ -102,6 +102,8 @@ pub(crate) struct Slab {
     pub(crate) bytes: Cell<usize>,
     /// Pages of the run that were returned to the system and not handed out since.
     discarded: [Cell<u64>; 4],
+    /// Whether pages have been returned, and with them the headers of the blocks on them.
+    headers_lost: [Cell<bool>; HEADER as usize],
 
     // Shared from here on.
     pending: AtomicBool,
@@ -193,6 +195,7 @@ impl Slab {
                 stamp: Cell::new(0),
                 bytes: Cell::new(bytes),
                 discarded: [const { Cell::new(0) }; 4],
+                headers_lost: [const { Cell::new(false) }; HEADER as usize],
                 pending: AtomicBool::new(false),
                 pending_next: AtomicPtr::new(ptr::null_mut()),
             });
@@ -370,6 +373,12 @@ impl Slab {
     /// Whether the next block comes from beyond the carve limit and reads as zero.
     pub(crate) fn is_fresh(&self) -> bool {
         self.fresh && self.free.get() == 0 && self.carved.get() < self.info().capacity
+    }
+
+    /// Whether free blocks may lack their headers.
+    #[inline(always)]
+    pub(crate) fn has_lost_headers(&self) -> bool {
+        self.headers_lost.first().is_some_and(Cell::get)
     }
 
     /// Whether nothing is left to take or carve.

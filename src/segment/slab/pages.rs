@@ -54,6 +54,9 @@ impl Slab {
             }
         }
         self.has_discarded.set(true);
+        for lost in &self.headers_lost {
+            lost.set(true);
+        }
         bytes
     }
 
@@ -81,7 +84,7 @@ mod tests {
 
     #[test]
     fn free_pages_inside_a_live_slab_go_back() {
-        let slab_ptr = slab_of(crate::class::class_of(256 - crate::class::CANARY));
+        let slab_ptr = slab_of(crate::class::class_of(256 - crate::class::RESERVED));
         let slab = unsafe { slab_ptr.as_ref() };
         let mut blocks = [ptr::null_mut::<u8>(); 256];
         let mut got = 0;
@@ -111,7 +114,7 @@ mod tests {
     }
     #[test]
     fn a_page_on_which_more_is_carved_counts_as_resident_again() {
-        let slab_ptr = slab_of(crate::class::class_of(256 - crate::class::CANARY));
+        let slab_ptr = slab_of(crate::class::class_of(256 - crate::class::RESERVED));
         let slab = unsafe { slab_ptr.as_ref() };
         for half in 0..2 {
             // Eight blocks: half of the first page.
