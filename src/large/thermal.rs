@@ -27,7 +27,7 @@ enum Heat {
     Hot,
 }
 
-/// What becomes of freed large blocks (`HAKMEM_FREE_POLICY`), by the number stored in [`POLICY`].
+/// What becomes of freed large blocks (`HAKMEM_FREE_POLICY`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FreePolicy {
     /// They are kept, whatever their age.

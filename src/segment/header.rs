@@ -2,7 +2,7 @@
 //! (gate `tiny-header`; the default asks the map of addresses).
 //!
 //! The byte is the last one of the slot before the block, which the program is not given
-//! ([`RESERVED`]): a block of 64 bytes holds 63, and a request of 64 gets one of 80. So blocks stay
+//! (`class::RESERVED`): a block of 64 bytes holds 63, and a request of 64 gets one of 80. So blocks stay
 //! where they are without the gate, and keep their alignment. Eight-byte blocks would be left with
 //! seven, and serve nobody.
 //!
