@@ -7,7 +7,8 @@
 use super::link::{Linker, Moved};
 use super::object::Code;
 use super::process::Program;
-use crate::shared::{command, paths, registry::PACKAGE};
+use crate::shared::registry::{PACKAGE, Registry};
+use crate::shared::{command, paths};
 use anyhow::{Context, Result, bail};
 use cargo_metadata::{Artifact, Message};
 use serde::{Deserialize, Serialize};
@@ -53,8 +54,17 @@ pub struct Recipe<'a> {
     pub root: &'a Path,
     /// What of it.
     pub artefact: Artefact,
-    /// Features of the allocator to turn on.
-    pub features: Vec<String>,
+    /// Which features of the allocator.
+    pub features: Features,
+}
+
+/// Which features of the allocator an artefact is compiled with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Features {
+    /// Those of the default build.
+    Default,
+    /// These, whatever the default build has. For [`Artefact::Linked`] only.
+    Exactly(Vec<String>),
 }
 
 /// One compiled artefact, ready to be linked again and again.
@@ -187,9 +197,9 @@ impl Arm {
         Ok(Arm { linker, moved, program: file, preload: None, functions, code, units })
     }
 
-    /// The default build of this checkout.
+    /// The default build of this checkout, in the folder of an arm without further gates.
     pub fn build_default() -> Result<Arm> {
-        Arm::build(&Recipe::gates(BTreeSet::new(), "out"))
+        Arm::build(&Recipe::pair(&BTreeSet::new(), &Registry::read()?.default).0)
     }
 
     /// An arm that is one program on a preloaded library, or on the C library's heap.
@@ -255,11 +265,28 @@ impl Arm {
 }
 
 impl Recipe<'static> {
-    /// This checkout's scenarios with the heap compiled in and these features of it on.
-    pub fn gates(features: BTreeSet<String>, name: &str) -> Recipe<'static> {
-        let artefact = Artefact::Linked;
-        let features = features.into_iter().collect();
-        Recipe { name: name.to_owned(), root: paths::root(), artefact, features }
+    /// The arms of a question about gates: this checkout's scenarios with the heap compiled in, without
+    /// and with what differs. What is on in both is part of the first one's name only: the second is
+    /// compiled anew where it changes.
+    pub fn pair(
+        differ: &BTreeSet<String>,
+        both: &BTreeSet<String>,
+    ) -> (Recipe<'static>, Recipe<'static>) {
+        let recipe = |name: String, features: Vec<String>| Recipe {
+            name,
+            root: paths::root(),
+            artefact: Artefact::Linked,
+            features: Features::Exactly(features),
+        };
+        let base = match both.is_empty() {
+            true => "out".to_owned(),
+            false => format!("out-{}", folder_name(both)),
+        };
+        let with = format!("in-{}", folder_name(differ));
+        (
+            recipe(base, both.iter().cloned().collect()),
+            recipe(with, differ.union(both).cloned().collect()),
+        )
     }
 }
 
@@ -267,7 +294,7 @@ impl Recipe<'static> {
 pub fn one_difference(out: &Arm, with: &Arm, gates: &BTreeSet<String>) -> Result<BTreeSet<String>> {
     if let Some(gate) = gates.intersection(&out.gates()).next() {
         bail!(
-            "`{gate}` is on in the default build, so there is no arm without it; take it out of `default` first"
+            "`{gate}` is on in the arm without it, too: a feature that both arms have turns it on; see [features] in Cargo.toml"
         );
     }
     let added: BTreeSet<String> = with.gates().difference(&out.gates()).cloned().collect();
@@ -324,8 +351,12 @@ fn compile(folder: &Path, recipe: &Recipe<'_>) -> Result<(BTreeMap<String, Unit>
         cargo.args(["--config", setting]);
     }
     cargo.arg("--message-format=json-render-diagnostics");
-    for feature in &recipe.features {
-        cargo.arg("--features").arg(format!("{PACKAGE}/{feature}"));
+    if let Features::Exactly(features) = &recipe.features {
+        // The program's feature of this name brings the heap in, without what that has by default.
+        cargo.args(["--no-default-features", "--features", PACKAGE]);
+        for feature in features {
+            cargo.arg("--features").arg(format!("{PACKAGE}/{feature}"));
+        }
     }
     cargo.args(["--", "--print=link-args", "-Csave-temps"]);
     cargo.env("RUSTC_WORKSPACE_WRAPPER", wrapper()?);
@@ -425,7 +456,7 @@ mod tests {
             name: "test-does-not-compile".to_owned(),
             root: root.path(),
             artefact: Artefact::OnSystem,
-            features: Vec::new(),
+            features: Features::Default,
         };
         let Err(error) = Compiled::build(&recipe) else { panic!("it compiles") };
         let told = format!("{error:#}");

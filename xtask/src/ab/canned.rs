@@ -11,6 +11,7 @@ use super::question::Question;
 use super::reason::reason;
 use super::scenario::Fitted;
 use super::trial::{self, End, Finished};
+use crate::shared::default_build::DefaultBuild;
 use crate::shared::registry::{Gate, Kind};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,8 +79,12 @@ pub fn outcome(name: &str, effects: &[f64]) -> Outcome {
         implies: Vec::new(),
         more: BTreeMap::new(),
     };
-    let question =
-        Question::Gates { called: name.to_owned(), gates: vec![gate], needs: BTreeSet::new() };
+    let question = Question::Gates {
+        called: name.to_owned(),
+        gates: vec![gate],
+        needs: BTreeSet::new(),
+        default_build: DefaultBuild::default(),
+    };
     let differing = match effects {
         [] => BTreeMap::new(),
         _ => BTreeMap::from([("hakmem::hot::free<T | U>".to_owned(), (0, 3))]),

@@ -4,7 +4,7 @@
 //! Assumes that the caller holds the lock on `target/ab`. Promises an outcome that names whatever
 //! evidence is missing, or an error that says what to do; never a verdict about broken arms.
 
-use super::arms::{self, Arm, Artefact, Compiled, Layouts, Preload, Recipe};
+use super::arms::{self, Arm, Artefact, Compiled, Features, Layouts, Preload, Recipe};
 use super::count::Counter;
 use super::diff::{self, Comparison};
 use super::evidence::{self, Counting, Evidence, Looked};
@@ -343,10 +343,7 @@ fn part<T>(what: &str, build: impl FnOnce() -> Result<T>) -> Result<T> {
 
 fn build(question: Question) -> Result<Built> {
     match &question {
-        Question::Gates { gates, needs, .. } => {
-            let gates = gates.iter().map(|gate| gate.name.clone()).collect();
-            build_gates(question.clone(), &gates, needs)
-        }
+        Question::Gates { .. } => build_gates(question),
         Question::Revisions { from, to } => {
             let (worktrees, mut missing) = revisions::check_out(from, to)?;
             let arm = |at: usize, what: &str| {
@@ -354,7 +351,7 @@ fn build(question: Question) -> Result<Built> {
                     name: format!("revision-{}", ["a", "b"][at]),
                     root: &worktrees[at].folder,
                     artefact: Artefact::Linked,
-                    features: Vec::new(),
+                    features: Features::Default,
                 };
                 part(what, || Arm::build(&recipe))
             };
@@ -374,21 +371,13 @@ fn build(question: Question) -> Result<Built> {
     }
 }
 
-fn build_gates(
-    question: Question,
-    gates: &BTreeSet<String>,
-    needs: &BTreeSet<String>,
-) -> Result<Built> {
-    let base = match needs.is_empty() {
-        true => "out".to_owned(),
-        false => format!("out-{}", arms::folder_name(needs)),
-    };
+fn build_gates(question: Question) -> Result<Built> {
+    let (gates, both) = question.features().context("a question about gates")?;
+    let recipes = Recipe::pair(&gates, &both);
     let phrases = question.arms_at_length();
-    let out = part(&phrases.0, || Arm::build(&Recipe::gates(needs.clone(), &base)))?;
-    let name = format!("in-{}", arms::folder_name(gates));
-    let all = gates.union(needs).cloned().collect();
-    let with = part(&phrases.1, || Arm::build(&Recipe::gates(all, &name)))?;
-    let features = arms::one_difference(&out, &with, gates)?;
+    let out = part(&phrases.0, || Arm::build(&recipes.0))?;
+    let with = part(&phrases.1, || Arm::build(&recipes.1))?;
+    let features = arms::one_difference(&out, &with, &gates)?;
     let (worktrees, missing) = (Vec::new(), Vec::new());
     Ok(Built { question, out, with, features, worktrees, missing })
 }
@@ -403,7 +392,7 @@ fn build_peer(peer: &str) -> Result<Built> {
         name: name.to_owned(),
         root: paths::root(),
         artefact,
-        features: Vec::new(),
+        features: Features::Default,
     };
     let program = part("the scenarios on the C names", || {
         Compiled::build(&recipe("on-system", Artefact::OnSystem))

@@ -7,6 +7,7 @@
 
 use super::judge::Verdict;
 use crate::bench::peers;
+use crate::shared::default_build::DefaultBuild;
 use crate::shared::registry::{Gate, Kind, Registry, nearest};
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,10 @@ pub enum Question {
         gates: Vec<Gate>,
         /// What these gates cannot be without: on in both arms.
         needs: BTreeSet<String>,
+        /// How the default build stands to them. Its other gates are on in both arms, but for those
+        /// that can't be.
+        #[serde(default, skip_serializing_if = "DefaultBuild::is_empty")]
+        default_build: DefaultBuild,
     },
     /// The second revision against the first.
     Revisions {
@@ -88,7 +93,26 @@ impl Question {
             [one] => one.clone(),
             _ => wanted.iter().cloned().collect::<Vec<_>>().join(","),
         };
-        Ok(Question::Gates { called, gates, needs })
+        let default_build = DefaultBuild::around(registry, &wanted, &needs);
+        Ok(Question::Gates { called, gates, needs, default_build })
+    }
+
+    /// The features of the arms of a question about gates: those that make the difference, and those
+    /// that are on in both. `None` for other questions.
+    pub fn features(&self) -> Option<(BTreeSet<String>, BTreeSet<String>)> {
+        let Question::Gates { gates, needs, default_build, .. } = self else { return None };
+        let differ = gates.iter().map(|gate| gate.name.clone()).collect();
+        Some((differ, needs.union(&default_build.beside).cloned().collect()))
+    }
+
+    /// Whether the default build has the gates that are asked about.
+    pub fn by_default(&self) -> bool {
+        match self {
+            Question::Gates { gates, default_build, .. } => {
+                gates.iter().all(|gate| default_build.has.contains(&gate.name))
+            }
+            _ => false,
+        }
     }
 
     /// As the report's first line names it.
@@ -116,17 +140,25 @@ impl Question {
     /// What it is, in a sentence.
     pub fn about(&self) -> String {
         match self {
-            Question::Gates { gates, needs, .. } => {
-                let needs = match needs.is_empty() {
-                    true => String::new(),
-                    false => format!("; {} on in both arms, as it needs them", list(needs.iter())),
+            Question::Gates { gates, needs, default_build, .. } => {
+                let mut more = String::new();
+                let mut say = |names: &BTreeSet<String>, what: &str| {
+                    if !names.is_empty() {
+                        more += &format!("; {} {what}", list(names.iter()));
+                    }
                 };
+                let DefaultBuild { has, beside, apart } = default_build;
+                say(has, "on by default");
+                say(needs, "on in both arms, as it needs them");
+                let others = beside.difference(needs).cloned().collect();
+                say(&others, "of the default build on in both arms");
+                say(apart, "of the default build off in both arms, as they do not go with it");
                 match &gates[..] {
                     [gate] => {
-                        format!("{}, {} path: {}{needs}", gate.kind.name(), gate.path, gate.counts)
+                        format!("{}, {} path: {}{more}", gate.kind.name(), gate.path, gate.counts)
                     }
                     _ => format!(
-                        "{} gates, all in against all out, judged as {}: {}{needs}",
+                        "{} gates, all in against all out, judged as {}: {}{more}",
                         gates.len(),
                         self.kind().map_or("", Kind::name),
                         list(gates.iter().map(|gate| &gate.name)),
@@ -213,7 +245,23 @@ impl Question {
 
     /// A verdict that rests on the clock, in a sentence.
     pub fn explain(&self, verdict: Verdict) -> String {
+        let by_default = self.by_default();
         let text = match (self, self.removal(), verdict) {
+            (Question::Gates { .. }, true, Verdict::Go) if by_default => {
+                "compiling it out is at least 0.5 % faster: take it out of `default`"
+            }
+            (Question::Gates { .. }, true, Verdict::Neutral) if by_default => {
+                "compiled in or out makes less than 0.5 % of difference: take it out of `default`"
+            }
+            (Question::Gates { .. }, false, Verdict::Go) if by_default => {
+                "adopting it is at least 0.5 % faster: it stays in the default build"
+            }
+            (Question::Gates { .. }, false, Verdict::NoGo) if by_default => {
+                "adopting it is at least 0.5 % slower: take it out of `default`"
+            }
+            (Question::Gates { .. }, false, Verdict::Neutral) if by_default => {
+                "adopting it makes less than 0.5 % of difference: take it out of `default`, the simpler code wins"
+            }
             (Question::Gates { .. }, true, Verdict::Go) => {
                 "compiling it out is at least 0.5 % faster: it stays out of the default build"
             }
@@ -340,13 +388,20 @@ mod tests {
         Registry {
             gates: gates.into_iter().map(|gate| (gate.name.clone(), gate)).collect(),
             umbrellas: BTreeMap::from([("telemetry".to_owned(), umbrella)]),
-            faults: Vec::new(),
+            ..Registry::default()
         }
     }
 
     fn ask(names: &[&str]) -> Result<Question> {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        Question::gates(&registry(), &names)
+        ask_with(&[], names)
+    }
+
+    /// The question in a checkout whose default build has these gates.
+    fn ask_with(default: &[&str], names: &[&str]) -> Result<Question> {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let names: Vec<String> = owned(names);
+        let default = owned(default).into_iter().collect();
+        Question::gates(&Registry { default, ..registry() }, &names)
     }
 
     fn parts(question: &Question) -> (Vec<&str>, Vec<&str>) {
@@ -365,6 +420,48 @@ mod tests {
             parts(&ask(&["pool-stats", "pool"]).unwrap()),
             (vec!["pool", "pool-stats"], vec![])
         );
+    }
+
+    #[test]
+    fn a_gate_of_the_default_build_is_judged_by_an_arm_without_it() {
+        let question = ask_with(&["calls", "ring"], &["ring"]).unwrap();
+        let set = |names: &[&str]| -> BTreeSet<String> {
+            names.iter().map(|name| (*name).to_owned()).collect()
+        };
+        assert_eq!(question.features(), Some((set(&["ring"]), set(&["calls"]))));
+        assert!(question.by_default());
+        assert_eq!(
+            question.about(),
+            "layer, hot path: things; ring on by default; calls of the default build on in both arms"
+        );
+        assert!(question.explain(Verdict::Go).ends_with("it stays in the default build"));
+        for verdict in [Verdict::NoGo, Verdict::Neutral] {
+            assert!(question.explain(verdict).contains("take it out of `default`"), "{verdict:?}");
+        }
+        let counter = ask_with(&["calls"], &["calls"]).unwrap();
+        assert!(counter.explain(Verdict::Go).ends_with("take it out of `default`"));
+        // Read back, it is the same question; without a default build its record is as it was.
+        let text = serde_json::to_string(&question).unwrap();
+        let read: Question = serde_json::from_str(&text).unwrap();
+        assert!(read.by_default() && read.about() == question.about());
+        assert!(!serde_json::to_string(&ask(&["ring"]).unwrap()).unwrap().contains("default"));
+    }
+
+    #[test]
+    fn what_does_not_go_with_a_gate_is_in_neither_arm() {
+        let question = ask_with(&["slots", "log", "calls"], &["ring"]).unwrap();
+        let (differ, both) = question.features().unwrap();
+        assert!(differ.contains("ring") && !both.contains("slots"), "{both:?}");
+        assert_eq!(both.len(), 2);
+        assert!(!question.by_default());
+        assert!(question.about().contains("slots of the default build off in both arms"));
+        // What needs it goes with it.
+        let (_, both) =
+            ask_with(&["log", "calls", "pool"], &["calls"]).unwrap().features().unwrap();
+        assert_eq!(both.into_iter().collect::<Vec<_>>(), ["pool"]);
+        // Named twice, it is in both arms once.
+        let question = ask_with(&["pool", "calls"], &["pool-stats"]).unwrap();
+        assert!(question.about().contains("; pool on in both arms, as it needs them; calls of"));
     }
 
     #[test]
@@ -402,6 +499,7 @@ mod tests {
             called: "a-very-long-name,".repeat(20),
             gates: Vec::new(),
             needs: BTreeSet::new(),
+            default_build: DefaultBuild::default(),
         };
         assert!(long.slug().len() == 20 && long.slug() == long.slug(), "{}", long.slug());
     }

@@ -11,6 +11,7 @@ use super::library::{Builder, FAST_PATHS, Library};
 use crate::ab::diff;
 use crate::ab::object::{Code, Function, Instr, plain_name};
 use crate::matrix::plan::{self, Group};
+use crate::shared::default_build::DefaultBuild;
 use crate::shared::registry::{Registry, nearest};
 use crate::shared::{paths, term};
 use anyhow::{Context, Result, bail};
@@ -91,7 +92,7 @@ pub fn run(feature: &str, json: bool) -> Result<ExitCode> {
             None => error,
         })?;
     }
-    let wanted = plan::configuration(&registry, feature, Group::Single, &[feature]);
+    let wanted = plan::in_default(&registry, feature, Group::Single, &[feature]);
     if let Some(reason) = &wanted.refused {
         bail!("{reason}");
     }
@@ -103,7 +104,10 @@ pub fn run(feature: &str, json: bool) -> Result<ExitCode> {
         spinner.finish_and_clear();
         built.with_context(|| format!("building the library {what} `{feature}`"))
     };
-    let out = side("without", "out.so", &[])?;
+    // What users get, less the feature.
+    let around = DefaultBuild::around(&registry, &registry.union(feature), &BTreeSet::new());
+    let rest: Vec<String> = around.beside.into_iter().collect();
+    let out = side("without", "out.so", &rest)?;
     let with = side("with", "in.so", &wanted.features)?;
     let comparison = diff::compare(&out.code, &with.code);
     let mut functions = Vec::new();

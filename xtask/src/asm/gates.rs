@@ -2,7 +2,7 @@
 //! function by function.
 //!
 //! A copy of the sources is built three ways, in one place so that names and paths agree:
-//! 1. as it is, all gates off: what users get;
+//! 1. as it is, all gates off: what users get, but for gates that the default build has;
 //! 2. with every call site of the gates taken out of the source (`sites`): what "no gates" means;
 //! 3. with each gate on, as it is and without the call sites.
 //!
@@ -62,6 +62,8 @@ struct Row {
 #[derive(Debug, Serialize)]
 struct Finding {
     schema: u32,
+    /// What the build with all gates off is called.
+    off: &'static str,
     call_sites: usize,
     /// Calls of the telemetry that stay: no gate decides their answer.
     staying: Vec<String>,
@@ -98,7 +100,11 @@ pub fn run(json: bool) -> Result<ExitCode> {
         .keys()
         .map(|gate| (gate, plan::configuration(&registry, gate, Group::Single, &[gate]).features))
         .collect();
-    let default = build("the default", &[])?;
+    let off = match registry.default.is_empty() {
+        true => "the default build",
+        false => "the build without gates",
+    };
+    let default = build(off, &[])?;
     let mut on = BTreeMap::new();
     for (gate, features) in &asked {
         on.insert(*gate, build(gate, features)?);
@@ -108,7 +114,7 @@ pub fn run(json: bool) -> Result<ExitCode> {
         fs::write(&path, &without.text)
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
-    let without = build("the default without call sites", &[])?;
+    let without = build(&format!("{off} and call sites"), &[])?;
     let (mut gates, mut blind) = (Vec::new(), Vec::new());
     for (gate, features) in &asked {
         let bare = build(&format!("{gate} without call sites"), features)?;
@@ -123,6 +129,7 @@ pub fn run(json: bool) -> Result<ExitCode> {
     let comparison = diff::compare(&default.code, &without.code);
     let finding = Finding {
         schema: 2,
+        off,
         call_sites: found.sites.len(),
         staying: found.staying,
         compared_bytes: default.sections.values().map(|section| section.bytes.len()).sum(),
@@ -198,12 +205,15 @@ fn report(finding: &Finding, json: bool) -> Result<ExitCode> {
     if finding.differing_sections.is_empty() {
         let (bytes, functions) = (finding.compared_bytes, finding.compared_functions);
         let what = format!(
-            "the default library is the same in all {bytes} loaded bytes and {functions} functions"
+            "{} is the same in all {bytes} loaded bytes and {functions} functions",
+            finding.off
         );
         term::step("Proven", format!("{what} with {sites}"));
     } else if faults.is_empty() {
-        let what =
-            "the default library is the same in every instruction and in the size of its state";
+        let what = format!(
+            "{} is the same in every instruction and in the size of its state",
+            finding.off
+        );
         term::step("Proven", format!("{what} with {sites}; only places moved"));
     }
     for fault in &faults {
@@ -225,7 +235,8 @@ fn faults(finding: &Finding) -> Vec<String> {
     let (with, without) = finding.state;
     if with != without {
         faults.push(format!(
-            "the default build has {with} bytes of state, without the call sites {without}"
+            "{} has {with} bytes of state, without the call sites {without}",
+            finding.off
         ));
     }
     let told = |(name, (with, without)): (&String, &(usize, usize))| {
@@ -421,6 +432,7 @@ mod tests {
         let default = built(b"abc", &[]);
         let mut finding = Finding {
             schema: 2,
+            off: "the default build",
             call_sites: 3,
             staying: Vec::new(),
             compared_bytes: 3,

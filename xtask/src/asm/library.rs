@@ -71,7 +71,7 @@ impl Builder {
         Builder { source: source.into(), target: target.into() }
     }
 
-    /// Builds the library with these features of the heap.
+    /// Builds the library with these features of the heap, whatever the default build has.
     pub fn build(&self, features: &[String]) -> Result<Library> {
         let kept = self.target.join("linker.json");
         let linker = match self.compile(features)?.or_else(|| read(&kept, features)) {
@@ -96,7 +96,7 @@ impl Builder {
     fn compile(&self, features: &[String]) -> Result<Option<Linker>> {
         let mut cargo = command::cargo();
         cargo.current_dir(&self.source);
-        cargo.args(["rustc", "--release", "--package", PACKAGE, "--lib"]);
+        cargo.args(["rustc", "--release", "--package", PACKAGE, "--lib", "--no-default-features"]);
         cargo.arg("--target-dir").arg(&self.target);
         if !features.is_empty() {
             let names: Vec<String> =

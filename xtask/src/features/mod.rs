@@ -15,8 +15,6 @@ use anyhow::Result;
 use serde::Serialize;
 use std::process::ExitCode;
 
-pub use registry_checks::union;
-
 /// Arguments of `cargo xtask features`.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -109,7 +107,7 @@ pub fn refresh() -> Result<()> {
 /// does what conflicts with another gate, and what turns that on.
 pub fn every_feature(registry: &Registry) -> Vec<String> {
     let mut features: Vec<String> = registry.umbrellas.keys().cloned().collect();
-    let covered: Vec<_> = features.iter().flat_map(|name| union(registry, name)).collect();
+    let covered: Vec<_> = features.iter().flat_map(|name| registry.union(name)).collect();
     let together = |gate: &&String| !stays_alone(registry, gate);
     features.extend(
         registry.gates.keys().filter(|gate| !covered.contains(gate)).filter(together).cloned(),
@@ -119,7 +117,7 @@ pub fn every_feature(registry: &Registry) -> Vec<String> {
 
 /// Whether a gate is not part of the build with every gate.
 fn stays_alone(registry: &Registry, gate: &str) -> bool {
-    union(registry, gate).iter().any(|gate| {
+    registry.union(gate).iter().any(|gate| {
         let gate = &registry.gates[gate];
         gate.more.contains_key("conflicts") || gate.kind == Kind::Hardening
     })
@@ -129,7 +127,7 @@ fn stays_alone(registry: &Registry, gate: &str) -> bool {
 /// tests are about, and have every test to themselves.
 pub fn every_feature_but_layers(registry: &Registry) -> Vec<String> {
     let layers = |name: &String| {
-        let mut gates = union(registry, name).into_iter().peekable();
+        let mut gates = registry.union(name).into_iter().peekable();
         gates.peek().is_some() && gates.all(|gate| registry.gates[&gate].kind == Kind::Layer)
     };
     every_feature(registry).into_iter().filter(|name| !layers(name)).collect()
@@ -236,7 +234,7 @@ mod tests {
     fn every_gate_is_turned_on_by_every_feature() {
         let registry = Registry::read().unwrap();
         let on: Vec<String> =
-            every_feature(&registry).iter().flat_map(|feature| union(&registry, feature)).collect();
+            every_feature(&registry).iter().flat_map(|feature| registry.union(feature)).collect();
         for gate in registry.gates.values() {
             let excused = stays_alone(&registry, &gate.name);
             assert_ne!(excused, on.contains(&gate.name), "{}", gate.name);
@@ -247,8 +245,7 @@ mod tests {
     fn layers_can_be_left_out() {
         let registry = Registry::read().unwrap();
         let features = every_feature_but_layers(&registry);
-        let on: Vec<String> =
-            features.iter().flat_map(|feature| union(&registry, feature)).collect();
+        let on: Vec<String> = features.iter().flat_map(|feature| registry.union(feature)).collect();
         for gate in registry.gates.values() {
             assert!(gate.kind != Kind::Layer || !on.contains(&gate.name), "{}", gate.name);
         }

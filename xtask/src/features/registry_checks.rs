@@ -2,7 +2,6 @@
 //! their names say.
 
 use crate::shared::registry::{Kind, Registry};
-use std::collections::BTreeSet;
 
 /// How often a gate's code may run.
 const PATHS: [&str; 4] = ["hot", "warm", "cold", "edge"];
@@ -82,7 +81,7 @@ pub fn umbrellas(registry: &Registry) -> Vec<String> {
                 ));
             }
         }
-        let inside = union(registry, &umbrella.name);
+        let inside = registry.union(&umbrella.name);
         for gate in registry.gates.values() {
             let belongs = kinds.contains(&gate.kind);
             let apart = gate.more.contains_key(APART) || !gate.listed("conflicts").is_empty();
@@ -104,25 +103,6 @@ pub fn umbrellas(registry: &Registry) -> Vec<String> {
         }
     }
     faults
-}
-
-/// The gates that a feature turns on, itself included where it is one.
-pub fn union(registry: &Registry, feature: &str) -> BTreeSet<String> {
-    let mut gates = BTreeSet::new();
-    let mut open = vec![feature.to_owned()];
-    let mut seen = BTreeSet::new();
-    while let Some(name) = open.pop() {
-        if !seen.insert(name.clone()) {
-            continue;
-        }
-        if let Some(gate) = registry.gates.get(&name) {
-            open.extend(gate.implies.iter().cloned());
-            gates.insert(name);
-        } else if let Some(umbrella) = registry.umbrellas.get(&name) {
-            open.extend(umbrella.members.iter().cloned());
-        }
-    }
-    gates
 }
 
 #[cfg(test)]
@@ -155,7 +135,7 @@ mod tests {
                     (name.clone(), Umbrella { name, members })
                 })
                 .collect(),
-            faults: vec![],
+            ..Registry::default()
         }
     }
 
@@ -208,6 +188,6 @@ mod tests {
         ] {
             assert!(told.contains(part), "{part} in {told}");
         }
-        assert_eq!(union(&good, "research").into_iter().collect::<Vec<_>>(), ["d", "t"]);
+        assert_eq!(good.union("research").into_iter().collect::<Vec<_>>(), ["d", "t"]);
     }
 }

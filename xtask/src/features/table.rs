@@ -59,10 +59,14 @@ impl Recorded {
 
 /// The whole page.
 pub fn page(registry: &Registry) -> Result<String> {
-    let mut page = String::from(
+    let but = match registry.default.is_empty() {
+        true => "",
+        false => ", but for those marked *on*",
+    };
+    let mut page = format!(
         "# Features\n\n\
          Generated from the registry in `Cargo.toml` by `cargo xtask features`; do not edit.\n\n\
-         Every gate is a Cargo feature, off by default: a build without it carries not one \
+         Every gate is a Cargo feature, off by default{but}: a build without it carries not one \
          instruction, byte or symbol of it. *Path* says how often its code runs: hot (every \
          operation), warm (every refill or flush), cold (every system call) or edge (only when \
          something is wrong). *Verdict* is what `cargo xtask ab <gate> --record` measured last; \
@@ -95,8 +99,9 @@ pub fn page(registry: &Registry) -> Result<String> {
             let needs: Vec<String> = gate.implies.iter().map(|name| format!("`{name}`")).collect();
             let _ = writeln!(
                 page,
-                "| `{}` | {} | {} | {} | {reader} | {} | {} | {} |",
+                "| `{}`{} | {} | {} | {} | {reader} | {} | {} | {} |",
                 gate.name,
+                if registry.default.contains(&gate.name) { " *on*" } else { "" },
                 gate.path,
                 cell(&gate.phase),
                 cell(&gate.counts),
@@ -162,11 +167,20 @@ mod tests {
     }
 
     #[test]
+    fn gates_of_the_default_build_are_marked() {
+        let mut registry = Registry::read().unwrap();
+        registry.default.insert("elo".to_owned());
+        let page = page(&registry).unwrap();
+        assert!(page.contains("off by default, but for those marked *on*:"));
+        assert!(page.contains("| `elo` *on* | cold |") && page.contains("| `evolution` | cold |"));
+    }
+
+    #[test]
     fn every_gate_has_a_line() {
         let registry = Registry::read().unwrap();
         let page = page(&registry).unwrap();
         for gate in registry.gates.keys() {
-            assert!(page.contains(&format!("| `{gate}` |")), "{gate}");
+            assert!(page.contains(&format!("| `{gate}`")), "{gate}");
         }
         for umbrella in registry.umbrellas.keys() {
             assert!(page.contains(&format!("| `{umbrella}` |")), "{umbrella}");

@@ -154,7 +154,7 @@ impl Lab {
         let features: Vec<String> =
             configuration.features.iter().map(|name| format!("hakmem/{name}")).collect();
         let mut build = command::cargo();
-        build.args(["build", "--release", "--package", "hakmem-preload"]);
+        build.args(["build", "--release", "--package", "hakmem-preload", "--no-default-features"]);
         if !features.is_empty() {
             build.args(["--features", &features.join(",")]);
         }
@@ -222,6 +222,7 @@ pub fn folder() -> PathBuf {
 pub fn suite(features: &[String]) -> Command {
     let mut cargo = command::cargo();
     cargo.args(["test", "--package", PACKAGE]).args(SUITE).arg("--no-fail-fast");
+    cargo.arg("--no-default-features");
     if !features.is_empty() {
         cargo.args(["--features", &features.join(",")]);
     }
@@ -246,9 +247,10 @@ mod tests {
     #[test]
     fn the_suite_is_a_command_that_one_can_type() {
         let shown = command::show(&suite(&["a".into(), "b".into()]));
-        let words = "test --package hakmem-alloc --lib --test model --test gates --no-fail-fast --features a,b";
+        let words = "test --package hakmem-alloc --lib --test model --test gates --no-fail-fast \
+                     --no-default-features --features a,b";
         assert!(shown.ends_with(words), "{shown}");
-        assert!(!command::show(&suite(&[])).contains("--features"));
+        assert!(!command::show(&suite(&[])).contains("--features "));
         for test in ["model", "gates"] {
             let tests = paths::root().join("tests");
             let folder = tests.join(test).join("main.rs");

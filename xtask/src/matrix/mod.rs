@@ -263,8 +263,10 @@ fn list(plan: &[Configuration]) {
     for configuration in plan {
         let what = match &configuration.refused {
             Some(reason) => format!("refused: {reason}"),
-            None if configuration.features.is_empty() => "no features".to_owned(),
-            None => format!("--features {}", configuration.features.join(",")),
+            None if configuration.features.is_empty() => "--no-default-features".to_owned(),
+            None => {
+                format!("--no-default-features --features {}", configuration.features.join(","))
+            }
         };
         println!("{:32} {what}", configuration.name);
     }

@@ -2,10 +2,12 @@
 //!
 //! A configuration is told by the gates that are on in the end, with what they need: two ways of
 //! asking for the same gates are one configuration. One that holds a declared conflict is kept, with
-//! the reason, and never built.
+//! the reason, and never built. The gates of the default build are on in all of them, as far as they
+//! go with the others; alone, such a gate is tried by leaving it out.
 
-use crate::features::{every_feature, union};
+use crate::features::every_feature;
 use crate::shared::conflicts;
+use crate::shared::default_build::DefaultBuild;
 use crate::shared::registry::{Kind, Registry};
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
@@ -15,9 +17,9 @@ use std::collections::BTreeSet;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Group {
-    /// No gate: what users get.
+    /// No gate, or those of the default build: what users get.
     None,
-    /// One gate, with what it needs.
+    /// One gate, with what it needs; or the default build without it.
     Single,
     /// Two gates.
     Pair,
@@ -36,7 +38,7 @@ pub struct Configuration {
     pub group: Group,
     /// The gates that it is about: none, one or two. Empty for unions.
     pub about: Vec<String>,
-    /// The features to ask cargo for.
+    /// The features to ask cargo for, none of which come by default.
     pub features: Vec<String>,
     /// The gates that are on then.
     pub gates: BTreeSet<String>,
@@ -57,8 +59,7 @@ pub struct Selection {
     pub gates: Vec<String>,
 }
 
-/// The wanted configurations; the first is always the one without gates, which the others are
-/// compared with.
+/// The wanted configurations; the first is always what users get, which the others are compared with.
 pub fn plan(registry: &Registry, selection: &Selection) -> Result<Vec<Configuration>> {
     for name in &selection.gates {
         registry.gate(name)?;
@@ -67,10 +68,14 @@ pub fn plan(registry: &Registry, selection: &Selection) -> Result<Vec<Configurat
         selection.gates.is_empty()
             || selection.gates.iter().any(|gate| names.contains(&gate.as_str()))
     };
-    let mut plan = vec![configuration(registry, "none", Group::None, &[])];
+    let users = if registry.default.is_empty() { "none" } else { "default" };
+    let mut plan = vec![in_default(registry, users, Group::None, &[])];
     if selection.singles {
         for gate in registry.gates.keys().filter(|gate| wanted(&[gate])) {
-            plan.push(configuration(registry, gate, Group::Single, &[gate]));
+            plan.push(match registry.default.contains(gate) {
+                true => without(registry, gate),
+                false => in_default(registry, gate, Group::Single, &[gate]),
+            });
         }
     }
     if selection.pairs {
@@ -83,7 +88,7 @@ pub fn plan(registry: &Registry, selection: &Selection) -> Result<Vec<Configurat
         for (at, one) in layers.iter().enumerate() {
             for other in layers[at + 1..].iter().filter(|other| wanted(&[one, other])) {
                 let name = format!("{one} + {other}");
-                let pair = configuration(registry, &name, Group::Pair, &[one, other]);
+                let pair = in_default(registry, &name, Group::Pair, &[one, other]);
                 // Where one gate needs the other, the pair is that gate alone.
                 let known = plan.iter().any(|known| known.gates == pair.gates);
                 if !known || pair.refused.is_some() {
@@ -109,10 +114,10 @@ pub fn plan(registry: &Registry, selection: &Selection) -> Result<Vec<Configurat
 fn unions(registry: &Registry, plan: &mut Vec<Configuration>) {
     let every = every_feature(registry);
     let words: Vec<&str> = every.iter().map(String::as_str).collect();
-    let mut whole = configuration(registry, "all", Group::All, &words);
+    let mut whole = in_default(registry, "all", Group::All, &words);
     whole.about.clear();
     for name in registry.umbrellas.keys() {
-        let mut one = configuration(registry, name, Group::Union, &[name]);
+        let mut one = in_default(registry, name, Group::Union, &[name]);
         one.about.clear();
         if one.gates == whole.gates {
             whole.name = format!("{} = {name}", whole.name);
@@ -123,7 +128,32 @@ fn unions(registry: &Registry, plan: &mut Vec<Configuration>) {
     plan.push(whole);
 }
 
-/// The configuration that asks for `features`, with what they need.
+/// The configuration of these features in the default build: with those of its gates that go with
+/// them.
+pub fn in_default(
+    registry: &Registry,
+    name: &str,
+    group: Group,
+    features: &[&str],
+) -> Configuration {
+    let asked = configuration(registry, name, group, features);
+    let around = DefaultBuild::around(registry, &asked.gates, &BTreeSet::new());
+    let more = around.beside.iter().map(String::as_str);
+    let all: Vec<&str> = features.iter().copied().chain(more).collect();
+    Configuration { about: asked.about, ..configuration(registry, name, group, &all) }
+}
+
+/// The default build without one of its gates, and without what needs that.
+fn without(registry: &Registry, gate: &str) -> Configuration {
+    let gates = BTreeSet::from([gate.to_owned()]);
+    let around = DefaultBuild::around(registry, &gates, &BTreeSet::new());
+    let rest: Vec<&str> = around.beside.iter().map(String::as_str).collect();
+    let name = format!("without {gate}");
+    let about = vec![gate.to_owned()];
+    Configuration { about, ..configuration(registry, &name, Group::Single, &rest) }
+}
+
+/// The configuration that asks for `features` alone, with what they need.
 pub fn configuration(
     registry: &Registry,
     name: &str,
@@ -135,7 +165,7 @@ pub fn configuration(
     let mut at = 0;
     while let Some(feature) = asked.get(at).cloned() {
         at += 1;
-        for gate in union(registry, &feature) {
+        for gate in registry.union(&feature) {
             // What a row says that its gate needs is asked for, where the feature itself does not
             // turn it on.
             for need in registry.gates.get(&gate).into_iter().flat_map(|gate| gate.listed("needs"))
@@ -226,6 +256,34 @@ pub mod tests {
         let whole = find("all");
         assert!(whole.refused.is_none() && !whole.gates.contains("ring"));
         assert_eq!(whole.gates.len(), 3);
+    }
+
+    #[test]
+    fn gates_of_the_default_build_are_on_and_tried_by_leaving_them_out() {
+        let mut registry = registry();
+        registry.default = ["calls", "slots"].map(str::to_owned).into();
+        let plan = plan(&registry, &everything()).unwrap();
+        let all: Vec<(&str, Vec<&str>)> = plan
+            .iter()
+            .map(|one| (one.name.as_str(), one.gates.iter().map(String::as_str).collect()))
+            .collect();
+        assert_eq!(
+            all,
+            [
+                ("default", vec!["calls", "slots"]),
+                ("without calls", vec!["slots"]),
+                // It conflicts with `slots`, which stays out.
+                ("ring", vec!["calls", "ring"]),
+                ("without slots", vec!["calls"]),
+                ("wide", vec!["calls", "slots", "wide"]),
+                ("ring + slots", vec!["calls", "ring", "slots"]),
+                ("ring + wide", vec!["calls", "ring", "slots", "wide"]),
+                ("all = layers", vec!["calls", "slots", "wide"]),
+            ]
+        );
+        assert_eq!(plan[1].about, ["calls"]);
+        assert_eq!(plan[4].about, ["wide"]);
+        assert!(plan.iter().all(|one| one.refused.is_some() == one.name.starts_with("ring + ")));
     }
 
     #[test]

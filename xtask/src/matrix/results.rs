@@ -19,7 +19,7 @@ pub struct Matrix {
     pub suite: Option<String>,
     /// The scenario whose instructions are counted.
     pub scenario: &'static str,
-    /// The rows; the first has no gate.
+    /// The rows; the first is what users get.
     pub rows: Vec<Row>,
     /// Evidence that is missing, with what would bring it.
     pub missing: Vec<String>,

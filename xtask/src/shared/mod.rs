@@ -3,6 +3,7 @@
 pub mod callgrind;
 pub mod command;
 pub mod conflicts;
+pub mod default_build;
 pub mod document;
 pub mod page;
 pub mod paths;

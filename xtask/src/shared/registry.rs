@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, bail};
 use cargo_metadata::MetadataCommand;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The package whose features are the gates.
 pub const PACKAGE: &str = "hakmem-alloc";
@@ -100,7 +100,10 @@ pub struct Registry {
     pub gates: BTreeMap<String, Gate>,
     /// The umbrellas, in alphabetical order.
     pub umbrellas: BTreeMap<String, Umbrella>,
-    /// Disagreements between the two lists: a feature without a row, a row without a feature.
+    /// The gates that the default build has, what they need included.
+    pub default: BTreeSet<String>,
+    /// Disagreements between the lists: a feature without a row, a row without a feature, a default
+    /// that is no feature of ours.
     pub faults: Vec<String>,
 }
 
@@ -149,7 +152,49 @@ impl Registry {
                 .faults
                 .push(format!("row [package.metadata.hakmem.{name}] has no feature of that name"));
         }
+        for name in features.get("default").into_iter().flatten() {
+            let on = registry.union(name);
+            if on.is_empty() {
+                registry.faults.push(format!(
+                    "`default` turns on `{name}`, which is neither gate nor umbrella"
+                ));
+            }
+            registry.default.extend(on);
+        }
         Ok(registry)
+    }
+
+    /// The gates that a feature turns on, itself included where it is one.
+    pub fn union(&self, feature: &str) -> BTreeSet<String> {
+        let mut gates = BTreeSet::new();
+        let mut open = vec![feature.to_owned()];
+        let mut seen = BTreeSet::new();
+        while let Some(name) = open.pop() {
+            if !seen.insert(name.clone()) {
+                continue;
+            }
+            if let Some(gate) = self.gates.get(&name) {
+                open.extend(gate.implies.iter().cloned());
+                gates.insert(name);
+            } else if let Some(umbrella) = self.umbrellas.get(&name) {
+                open.extend(umbrella.members.iter().cloned());
+            }
+        }
+        gates
+    }
+
+    /// A gate, what it turns on, and what its row says that it needs, and so on.
+    pub fn needed_by(&self, gate: &str) -> BTreeSet<String> {
+        let mut gates = BTreeSet::new();
+        let mut open = vec![gate.to_owned()];
+        while let Some(name) = open.pop() {
+            if let Some(gate) = self.gates.get(&name)
+                && gates.insert(name)
+            {
+                open.extend(gate.implies.iter().cloned().chain(gate.listed("needs")));
+            }
+        }
+        gates
     }
 
     /// The gate of that name, or one error that names the nearest gates and all of them.
@@ -193,7 +238,7 @@ pub mod tests {
 
     fn sample() -> Registry {
         let features = BTreeMap::from([
-            ("default".to_owned(), vec![]),
+            ("default".to_owned(), vec!["all".to_owned(), "dep:libc".to_owned()]),
             ("all".to_owned(), vec!["free-calls".to_owned()]),
             ("free-calls".to_owned(), vec![]),
             ("orphan".to_owned(), vec![]),
@@ -212,7 +257,9 @@ pub mod tests {
         assert_eq!(registry.gates["free-calls"].old_verdict, "NEUTRAL");
         assert_eq!(registry.gates["free-calls"].more["note"], "x");
         assert_eq!(registry.umbrellas["all"].members, ["free-calls"]);
-        assert_eq!(registry.faults.len(), 2, "{:?}", registry.faults);
+        assert_eq!(registry.default.iter().collect::<Vec<_>>(), ["free-calls"]);
+        assert_eq!(registry.faults.len(), 3, "{:?}", registry.faults);
+        assert!(registry.faults[2].contains("`dep:libc`, which is neither"));
     }
 
     #[test]

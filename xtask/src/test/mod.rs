@@ -9,10 +9,12 @@ pub mod tally;
 
 use crate::features::every_feature_but_layers;
 use crate::real;
+use crate::shared::default_build::DefaultBuild;
 use crate::shared::registry::{Kind, PACKAGE, Registry};
 use crate::shared::{command, paths, term};
 use anyhow::{Context, Result};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -158,8 +160,17 @@ fn suites(registry: &Registry, thorough: bool) -> Vec<Suite> {
         if !thorough {
             tests.extend(listed.iter().flat_map(|test| ["--test", test.as_str()]));
         }
-        let words = [&["--package", PACKAGE, "--features", name], tests.as_slice()].concat();
-        suites.push(suite(format!("gate {name}"), &words));
+        let rest;
+        let (what, features) = if registry.default.contains(name) {
+            let gate = BTreeSet::from([name.clone()]);
+            let around = DefaultBuild::around(registry, &gate, &BTreeSet::new());
+            rest = around.beside.into_iter().collect::<Vec<_>>().join(",");
+            ("without", vec!["--no-default-features", "--features", rest.as_str()])
+        } else {
+            ("gate", vec!["--features", name.as_str()])
+        };
+        let words = [&["--package", PACKAGE], features.as_slice(), tests.as_slice()].concat();
+        suites.push(suite(format!("{what} {name}"), &words));
     }
     let layers = [&["--package", PACKAGE, "--features", "layers"], EVERY].concat();
     suites.push(suite("all layers".into(), &layers));
@@ -322,7 +333,8 @@ mod tests {
             let suites = suites(&registry, thorough);
             let suite = |name: &str| suites.iter().find(|suite| suite.name == name);
             for (name, gate) in &registry.gates {
-                let suite = suite(&format!("gate {name}")).unwrap_or_else(|| panic!("{name}"));
+                let what = if registry.default.contains(name) { "without" } else { "gate" };
+                let suite = suite(&format!("{what} {name}")).unwrap_or_else(|| panic!("{name}"));
                 // What decides something is tested whole, unless its row says which tests can tell;
                 // layers are, together.
                 let listed = gate.listed("tests");
@@ -341,6 +353,22 @@ mod tests {
                 assert!(suite(name).is_some(), "{name}");
             }
         }
+    }
+
+    #[test]
+    fn a_gate_of_the_default_build_is_tested_by_leaving_it_out() {
+        let mut registry = Registry::read().unwrap();
+        registry.default = ["elo", "evolution", "sfc"].map(str::to_owned).into();
+        let suites = suites(&registry, false);
+        let shown = |name: &str| {
+            let found = suites.iter().find(|suite| suite.name == name).expect(name);
+            found.arguments.join(" ")
+        };
+        let without = "--no-default-features --features";
+        assert!(shown("without evolution").contains(&format!("{without} elo,sfc --lib")));
+        // What needs it goes, too.
+        assert!(shown("without elo").contains(&format!("{without} sfc --lib")));
+        assert!(shown("gate tls-sll").contains("hakmem-alloc --features tls-sll --lib"));
     }
 
     #[test]

@@ -18,7 +18,6 @@ use crate::shared::registry::Registry;
 use crate::shared::term;
 use anyhow::{Context, Result, bail};
 use report::Report;
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 /// Arguments of `cargo xtask verify`.
@@ -107,25 +106,19 @@ const PROGRAM: &str = "hakmem-scenario-linked";
 
 /// Builds both arms and compares them: the arm with the gate, its folder, and what differs.
 fn build(question: &Question) -> Result<(Arm, String, diff::Comparison)> {
-    let Question::Gates { gates, needs, .. } = question else {
+    let Some((gates, both)) = question.features() else {
         bail!("`cargo xtask verify` is about gates; expected the name of one");
     };
-    let gates: BTreeSet<String> = gates.iter().map(|gate| gate.name.clone()).collect();
-    let base = match needs.is_empty() {
-        true => "out".to_owned(),
-        false => format!("out-{}", arms::folder_name(needs)),
-    };
-    let name = format!("in-{}", arms::folder_name(&gates));
-    let arm = |phrase: &str, features: BTreeSet<String>, name: &str| {
+    let recipes = Recipe::pair(&gates, &both);
+    let arm = |phrase: &str, recipe: &Recipe<'_>| {
         let bar = term::spinner("Building", phrase.to_owned());
-        let arm = Arm::build(&Recipe::gates(features, name));
+        let arm = Arm::build(recipe);
         bar.finish_and_clear();
         arm.with_context(|| format!("building {phrase}"))
     };
     let phrases = question.arms_at_length();
-    let out = arm(&phrases.0, needs.clone(), &base)?;
-    let with = arm(&phrases.1, gates.union(needs).cloned().collect(), &name)?;
+    let (out, with) = (arm(&phrases.0, &recipes.0)?, arm(&phrases.1, &recipes.1)?);
     arms::one_difference(&out, &with, &gates)?;
     let comparison = diff::compare(&out.code, &with.code);
-    Ok((with, name, comparison))
+    Ok((with, recipes.1.name, comparison))
 }

@@ -164,7 +164,10 @@ impl Item {
             Some(second) => format!("{first} {second}"),
             None => first,
         };
-        Row::failed(&self.name, self.together, &self.kind, &self.path, why)
+        Row {
+            by_default: self.question.as_ref().is_ok_and(Question::by_default),
+            ..Row::failed(&self.name, self.together, &self.kind, &self.path, why)
+        }
     }
 }
 
@@ -290,6 +293,20 @@ mod tests {
                 "ring-stats-log needs ring-stats"
             ]
         );
+    }
+
+    #[test]
+    fn gates_of_the_default_build_are_measured_and_marked() {
+        let mut registry = registry(&[("free", &[], &[]), ("more", &[], &[])]);
+        registry.default.insert("free".to_owned());
+        let (items, _) = items(&registry);
+        let row = |at: usize| items[at].failed("x".to_owned());
+        assert_eq!([0, 1].map(|at| row(at).by_default), [true, false]);
+        let differ = |at: usize| items[at].question.as_ref().unwrap().features().unwrap();
+        assert_eq!(differ(0).1.len(), 0, "the arm without it has no gate");
+        assert_eq!(differ(1).1.into_iter().collect::<Vec<_>>(), ["free"]);
+        // All in against all out: then the default build's are out, too.
+        assert_eq!((differ(2).0.len(), differ(2).1.len(), row(2).by_default), (2, 0, false));
     }
 
     #[test]

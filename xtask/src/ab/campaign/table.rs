@@ -28,6 +28,9 @@ pub struct Row {
     pub together: bool,
     /// Its kind; of several gates, the one that they are judged as.
     pub kind: String,
+    /// True if the default build has it, so that the arm without it is another one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_default: bool,
     /// How often its code runs, as the registry says.
     pub path: String,
     /// How often what differs ran in an operation of the scenario that decided; `None` if nothing
@@ -54,6 +57,7 @@ impl Row {
             name: name.to_owned(),
             together,
             kind: outcome.question.kind().map_or("", |kind| kind.name()).to_owned(),
+            by_default: outcome.question.by_default(),
             path: path.to_owned(),
             hits_per_op: outcome.hits_per_op(),
             headline: outcome.headline(),
@@ -71,6 +75,7 @@ impl Row {
             name: name.to_owned(),
             together,
             kind: kind.to_owned(),
+            by_default: false,
             path: path.to_owned(),
             hits_per_op: None,
             headline: None,
@@ -94,7 +99,7 @@ impl Row {
         let headline = self.headline.as_ref();
         [
             self.name.clone(),
-            self.kind.clone(),
+            format!("{}{}", self.kind, if self.by_default { ", on" } else { "" }),
             self.path.clone(),
             self.hits_per_op.map_or_else(dash, per_op),
             headline.map_or_else(dash, |head| format!("{:+.2}", head.effect.estimate)),
@@ -190,9 +195,16 @@ impl Campaign {
     }
 
     fn meaning(&self) -> String {
-        "Effect in per cent, in the scenario that decided: positive means that compiled out is faster \
-         (telemetry, diagnostics) or that adopted is (layers, policies, hardening)."
-            .to_owned()
+        let on = match self.rows.iter().any(|row| row.by_default) {
+            true => {
+                " `on`: the default build has it, and the arm without it is the default build less the gate."
+            }
+            false => "",
+        };
+        format!(
+            "Effect in per cent, in the scenario that decided: positive means that compiled out is faster \
+             (telemetry, diagnostics) or that adopted is (layers, policies, hardening).{on}"
+        )
     }
 
     fn unreached(&self) -> String {
