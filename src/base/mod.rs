@@ -3,6 +3,7 @@
 //! Assumes nothing. Promises: no function here allocates, panics or unwinds in a release build.
 
 pub(crate) mod clock;
+pub(crate) mod queue;
 pub(crate) mod sync;
 
 use core::cell::UnsafeCell;

@@ -1,7 +1,7 @@
 //! Intelligence engine: tunes how large magazines start and how much a refill brings, from events of
 //! the slow paths (gate `intelligence-engine`).
 //!
-//! Refills and overflows put an event each into a bounded [`queue`]; a tick, of any thread or of the
+//! Refills and overflows put an event each into a bounded queue ([`Queue`]); a tick, of any thread or of the
 //! background worker, takes them out and decides, class by class:
 //!
 //! | in a tick | follows |
@@ -13,14 +13,12 @@
 //! A thread obeys at its next refill, within the budget of its magazines. Nobody waits for anybody: a
 //! full queue drops and counts, and a tick that finds another one deciding goes on.
 
-mod queue;
-
+use crate::base::queue::{Counts, Queue};
 use crate::base::sync::{AtomicBool, Ordering};
 use crate::class::COUNT;
 use crate::frontend::tuning;
 pub(crate) use crate::frontend::tuning::ON;
 use crate::os::lock::Lock;
-use queue::Queue;
 
 /// Events that may wait.
 pub(crate) const PLACES: usize = if cfg!(miri) { 16 } else { 1024 };
@@ -42,7 +40,7 @@ pub(crate) enum What {
 /// Relaxed: a setting; a late look obeys the one before.
 static WANTED: AtomicBool = AtomicBool::new(true);
 
-static EVENTS: Queue<{ PLACES * ON as usize }> = Queue::new();
+static EVENTS: Queue<u32, { PLACES * ON as usize }> = Queue::new();
 
 /// What is known of one class.
 #[derive(Clone, Copy)]
@@ -57,8 +55,6 @@ struct Class {
 
 /// The consumer's side.
 struct Mind {
-    /// Place of the next event.
-    head: u64,
     classes: [Class; COUNT],
     /// Knobs turned so far.
     tunings: u64,
@@ -80,8 +76,7 @@ pub(crate) fn think() {
         for mind in &mut *mind {
             // As many as there may be: producers that go on meanwhile don't keep us here.
             for _ in 0..PLACES {
-                let Some(event) = EVENTS.pop(mind.head) else { break };
-                mind.head += 1;
+                let Some(event) = EVENTS.pop() else { break };
                 let what =
                     if event & 1 == What::Refill as u32 { What::Refill } else { What::Overflow };
                 mind.note(what, (event >> 1) as usize);
@@ -109,7 +104,7 @@ pub(crate) fn enable(on: bool) {
 impl Mind {
     const fn new() -> Self {
         const NEW: Class = Class { refills: 0, overflows: 0, quiet: 0, steps: 0, whole: false };
-        Mind { head: 0, classes: [NEW; COUNT], tunings: 0 }
+        Mind { classes: [NEW; COUNT], tunings: 0 }
     }
 
     fn note(&mut self, what: What, class: usize) {
@@ -171,9 +166,9 @@ pub(crate) fn look(wait: bool) -> Option<Look> {
         return None;
     }
     let mind = if wait { MIND.lock() } else { MIND.try_lock()? };
-    let (events, dropped) = EVENTS.counts();
-    let mind = mind.first()?;
-    Some(Look { events: events + dropped, dropped, taken: mind.head, tunings: mind.tunings })
+    let Counts { put, taken, refused } = EVENTS.counts();
+    let tunings = mind.first()?.tunings;
+    Some(Look { events: put + refused, dropped: refused, taken, tunings })
 }
 
 /// Takes the lock before a fork.
@@ -189,8 +184,16 @@ pub(crate) fn fork_acquire() {
 /// The calling thread took it in `fork_acquire`; `child` only in the child.
 pub(crate) unsafe fn fork_release(child: bool) {
     if ON {
-        // SAFETY: by the caller's contract.
-        unsafe { if child { MIND.reset() } else { MIND.release() } }
+        // SAFETY: by the caller's contract; in the child there is no other thread.
+        unsafe {
+            if child {
+                // What the parent's threads have seen is no news here.
+                EVENTS.repair(|_| ());
+                MIND.reset();
+            } else {
+                MIND.release();
+            }
+        }
     }
 }
 
