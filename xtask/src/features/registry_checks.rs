@@ -7,7 +7,7 @@ use crate::shared::registry::{Kind, Registry};
 const PATHS: [&str; 4] = ["hot", "warm", "cold", "edge"];
 
 /// Keys that a row may have besides those that every row has.
-const MORE: [&str; 5] = ["apart", "conflicts", "needs", "note", "tests"];
+const MORE: [&str; 6] = ["apart", "conflicts", "needs", "note", "settings", "tests"];
 
 /// The key that keeps a gate out of the umbrellas, and says why.
 const APART: &str = "apart";
@@ -53,6 +53,14 @@ pub fn values(registry: &Registry) -> Vec<String> {
         for need in gate.listed("needs") {
             if !registry.gates.contains_key(&need) {
                 say(format!("needs `{need}`, which is no gate"));
+            }
+        }
+        for setting in gate.listed("settings") {
+            let known = setting
+                .split_once('=')
+                .is_some_and(|(name, value)| name.starts_with("HAKMEM_") && !value.is_empty());
+            if !known {
+                say(format!("settings hold `{setting}`; expected HAKMEM_NAME=value"));
             }
         }
         for other in gate.listed("conflicts") {
@@ -145,9 +153,11 @@ mod tests {
         bad.path = "lukewarm".to_owned();
         bad.reader.clear();
         bad.more.insert("colour".to_owned(), "red".into());
+        bad.more.insert("settings".to_owned(), serde_json::json!(["HAKMEM_A=on", "LOUD"]));
         bad.implies.push("ghost".to_owned());
         let told = values(&registry(vec![bad, gate("b", Kind::Layer)], &[]));
-        assert_eq!(told.len(), 4, "{told:?}");
+        assert_eq!(told.len(), 5, "{told:?}");
+        assert!(told.iter().any(|fault| fault.contains("`LOUD`")), "{told:?}");
         assert!(told[0].contains("lukewarm") && told[1].contains("reader"));
         assert!(told.iter().all(|fault| fault.contains("hakmem.a]")));
     }
