@@ -112,6 +112,43 @@ enum hak_server {
     HAK_SERVERS
 };
 
+/* Columns of hak_stats.pool_hotbox (gate pool-hotbox-v2-stats): the mid tier's own pool, for blocks of
+ * 2 to 32 KiB. */
+enum hak_pool_counter {
+    HAK_POOL_HITS,            /* allocations that found a block in it */
+    HAK_POOL_DRAWS,           /* allocations that found it empty and drew a batch from the magazine */
+    HAK_POOL_DRAWN_BLOCKS,    /* blocks in these batches */
+    HAK_POOL_REFILLS,         /* allocations that found both empty: a batch came from the slabs */
+    HAK_POOL_REFILLED_BLOCKS, /* blocks in these batches */
+    HAK_POOL_REFILL_FAILURES, /* the same, but there was no memory */
+    HAK_POOL_FREES,           /* frees that it took */
+    HAK_POOL_SPILLS,          /* of these, those that handed its older half over to the magazine */
+    HAK_POOL_SPILLED_BLOCKS,  /* blocks that went there */
+    HAK_POOL_OVERFLOWS,       /* frees that found the pool and the magazine full */
+    HAK_POOL_IDLE,            /* decay periods in which the blocks of a class had not moved */
+    HAK_POOL_CLOSED,          /* refills and overflows that found it closed by a setting */
+    HAK_POOL_COUNTERS
+};
+
+/* Columns of hak_stats.background_spill (gate background-spill): blocks that left a full magazine for
+ * the background worker. */
+enum hak_spill_counter {
+    HAK_SPILL_SPILLED,      /* blocks that the queue took */
+    HAK_SPILL_BROUGHT_HOME, /* of these, those that somebody has taken out since */
+    HAK_SPILL_REFUSED,      /* blocks that found it full, and went home the ordinary way */
+    HAK_SPILL_WAITING,      /* batches that wait in it */
+    HAK_SPILL_COUNTERS
+};
+
+/* Columns of hak_stats.background_bin (gate background-bin): blocks that the background worker has had
+ * ready. */
+enum hak_bin_counter {
+    HAK_BIN_STOCKED,  /* blocks that it has put into bins */
+    HAK_BIN_TAKEN,    /* of these, those that refills have taken */
+    HAK_BIN_RETURNED, /* of these, those that nobody asked for, and that went home again */
+    HAK_BIN_COUNTERS
+};
+
 /* A reading of the whole process. Fields are only ever added, at the end. */
 struct hak_stats {
     size_t size; /* set by the caller: sizeof(struct hak_stats) */
@@ -142,6 +179,9 @@ struct hak_stats {
     uint64_t served[HAK_SERVERS];
     uint64_t hdr_meta_mismatch; /* blocks that came home as a class that only their header byte named */
     uint64_t hdr_meta_fast;     /* frees of blocks whose header byte named another class than their slab */
+    uint64_t pool_hotbox[HAK_POOL_COUNTERS];
+    uint64_t background_spill[HAK_SPILL_COUNTERS];
+    uint64_t background_bin[HAK_BIN_COUNTERS];
 };
 
 /* The library's version, as "major.minor.patch". Static text. */

@@ -115,7 +115,7 @@ pub(crate) fn overflow(block: *mut u8, class: usize) {
         // The thread has no heap (any more): straight home.
         COMMON.overflowed(class, block);
         // SAFETY: as above.
-        unsafe { refill::give_back(block, class) };
+        unsafe { refill::give_back(class, &[block]) };
     }
 }
 

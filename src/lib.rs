@@ -92,7 +92,7 @@ pub use policy::file::{SaveError, save_ratings};
 pub use readers::events::{Event, Events};
 pub use readers::learning::{Engine, Learning, LifeCycle, Rating, Ratings, learning};
 pub use readers::rows::{
-    BadClasses, CacheCounts, ClassGroup, LayerCount, OsCalls, Reading, RemoteQueues, Served,
-    SlabFrees,
+    BackgroundBin, BackgroundSpill, BadClasses, CacheCounts, ClassGroup, LayerCount, OsCalls,
+    PoolHotbox, Reading, RemoteQueues, Served, SlabFrees,
 };
 pub use readers::stats::{LAYERS, Stats, dump, stats};

@@ -9,11 +9,12 @@ use common::child::{self, Ended};
 use common::memory::{flags_of, resident_pages};
 use common::ratings::{Scratch, ratings};
 use common::work::{ROUND, activity, churn, config_row, filled, free, huge_by, left_after, pages};
-use common::{MIB, SANITIZED};
+use common::{MIB, SANITIZED, walk};
 use hakmem::{Step, raw};
 
 const ELO: bool = cfg!(feature = "elo");
 const EVOLUTION: bool = cfg!(feature = "evolution");
+const POOL: bool = cfg!(feature = "pool-hotbox-v2");
 const MODES: [&str; 5] = ["minimal", "fast", "balanced", "learning", "research"];
 
 /// Runs `body` in each mode, with these variables as well; `body` gets the mode's number.
@@ -120,11 +121,41 @@ fn statistics_are_printed_at_exit_in_research() {
 }
 
 #[test]
+fn the_pool_hotbox_is_open_in_fast_and_research() {
+    in_each("the_pool_hotbox_is_open_in_fast_and_research", &[], |mode| {
+        // Eight free blocks in a slab that stays: new ones come one by one.
+        let _keep = raw::malloc(5000);
+        let blocks: Vec<_> = (0..8).map(|_| raw::malloc(5000)).collect();
+        blocks.into_iter().for_each(free);
+        raw::collect();
+        // A batch of the pool is half of 16 blocks, one of the magazine half of 8.
+        let at = raw::malloc(5000);
+        let brought = if POOL && matches!(mode, 1 | 4) { 8 } else { 4 };
+        assert_eq!(walk().cached, brought - 1);
+        free(at);
+        // What a call says comes before what the mode says.
+        assert_eq!(hakmem::set_config("POOL_HOTBOX", "off"), Ok(()));
+        raw::collect();
+        free(raw::malloc(5000));
+        assert_eq!(walk().cached, 4);
+    });
+}
+
+/// The lines that `print_config` has for a setting.
+fn row(name: &str) -> String {
+    let mut table = String::new();
+    hakmem::print_config(&mut table).expect("a string takes everything");
+    let start = format!("HAKMEM_{name} ");
+    table.lines().find(|line| line.contains(&start)).expect("a row").to_owned()
+}
+
+#[test]
 fn what_a_mode_lacks_is_said_once_and_what_runs_is_shown() {
     let test = "what_a_mode_lacks_is_said_once_and_what_runs_is_shown";
     let asked = [
         ("ELO", ELO, ["off", "frozen", "frozen", "learn", "learn"]),
         ("EVOLUTION", EVOLUTION, ["off", "frozen", "frozen", "learn", "canary"]),
+        ("POOL_HOTBOX", POOL, ["off", "on", "off", "off", "on"]),
     ];
     let ended = in_each(test, &[], |mode| {
         free(raw::malloc(1));

@@ -6,14 +6,19 @@
 //! | at work | every half decay period, as long as rounds find something |
 //! | asleep | after [`QUIET_ROUNDS`] rounds that found nothing; the next tick of any thread wakes it |
 //!
-//! What a round does is the caller's (`lifecycle::worker`). A round is made under a lock that `fork`
-//! takes first, so that none is under way at a fork; the child has no worker until it needs one.
-//! Process exit needs no care: a round touches nothing that is ever destroyed.
+//! With the gates `background-spill` and `background-bin` it also serves the queues of
+//! `frontend::handoff`: before each round, and when a slow path that has left something calls it.
+//!
+//! What a round does is the caller's (`lifecycle::worker`). A round is made, and the queues are served,
+//! under a lock that `fork` takes first, so that none is under way at a fork; the child has no worker
+//! until it needs one. Process exit needs no care: a round touches nothing that is ever destroyed, and
+//! what waits in the queues is taken in by who ends the process.
 //!
 //! Assumes that `nudge` is called without any lock or heap held: starting a thread may allocate.
 //! Without the gate `background-worker` all of this is empty.
 
 use crate::base::sync::{AtomicBool, AtomicU32, Ordering};
+use crate::frontend::handoff;
 use crate::os::{self, lock::Lock, lock::LockGuard};
 use crate::policy::builder::Worker;
 use crate::policy::config;
@@ -37,9 +42,10 @@ static ALIVE: AtomicBool = AtomicBool::new(false);
 static REFUSED: AtomicBool = AtomicBool::new(false);
 /// 1 while the worker sleeps without an end. Relaxed: a late look wakes it a tick later.
 static ASLEEP: AtomicU32 = AtomicU32::new(0);
-/// What the worker sleeps on between rounds; never changes.
-static NAP: AtomicU32 = AtomicU32::new(0);
-/// Held during a round.
+/// 1 while the worker sleeps between rounds (on `handoff::WORK`, which calls it). Relaxed: a late look
+/// leaves the wake-up to the next slow path, or to the end of the pause.
+static NAPPING: AtomicU32 = AtomicU32::new(0);
+/// Held during a round, and while the queues are served.
 static ROUND: Lock<()> = Lock::new(());
 
 /// What a round found.
@@ -51,8 +57,15 @@ pub(crate) enum Found {
     Something,
 }
 
-/// One round; gives the milliseconds until the next one, too.
-pub(crate) type Round = fn() -> (Found, u32);
+/// What the worker does.
+pub(crate) struct Duties {
+    /// One round; gives the milliseconds until the next one, too.
+    pub(crate) round: fn() -> (Found, u32),
+    /// Does what threads have left to be done.
+    pub(crate) serve: fn() -> Found,
+    /// Takes in what was left after that; there is no worker from now on.
+    pub(crate) leave: fn(),
+}
 
 /// A thread looks at the clock: should there be a worker? `held`: bytes that the heap holds.
 #[inline(always)]
@@ -69,20 +82,41 @@ pub(crate) fn consider(held: impl FnOnce() -> usize) {
     }
 }
 
-/// A slow path has ended: starts the worker if there should be one.
+/// A slow path has ended: starts the worker if there should be one, calls it if there is work for it.
 #[inline(always)]
-pub(crate) fn nudge(round: Round) {
+pub(crate) fn nudge(duties: &'static Duties) {
     if ON && DUE.load(Ordering::Relaxed) && !ALIVE.load(Ordering::Relaxed) {
-        start(round);
+        start(duties);
+    }
+    if ON && handoff::has_work() {
+        call();
     }
 }
 
+/// Wakes the worker if it sleeps.
 #[cold]
-fn start(round: Round) {
+fn call() {
+    if NAPPING.load(Ordering::Relaxed) != 0 && NAPPING.swap(0, Ordering::Relaxed) != 0 {
+        os::wake(&handoff::WORK);
+    }
+    if ASLEEP.load(Ordering::Relaxed) != 0 {
+        wake_up();
+    }
+}
+
+/// Wakes the worker if it sleeps for good.
+fn wake_up() {
+    ASLEEP.store(0, Ordering::Relaxed);
+    os::wake(&ASLEEP);
+}
+
+#[cold]
+fn start(duties: &'static Duties) {
     if config::worker() == Worker::Off || ALIVE.swap(true, Ordering::Relaxed) {
         return;
     }
-    if !(os::barrier() && os::spawn(main, round as *mut c_void)) {
+    let duties = ptr::from_ref(duties).cast_mut().cast();
+    if !(os::barrier() && os::spawn(main, duties)) {
         REFUSED.store(true, Ordering::Relaxed);
     }
 }
@@ -91,8 +125,7 @@ fn start(round: Round) {
 #[inline(always)]
 pub(crate) fn rouse() {
     if ON && ASLEEP.load(Ordering::Relaxed) != 0 {
-        ASLEEP.store(0, Ordering::Relaxed);
-        os::wake(&ASLEEP);
+        wake_up();
     }
     if ON && REFUSED.load(Ordering::Relaxed) && REFUSED.swap(false, Ordering::Relaxed) {
         ALIVE.store(false, Ordering::Relaxed);
@@ -102,29 +135,50 @@ pub(crate) fn rouse() {
 /// The worker.
 ///
 /// # Safety
-/// `round` is a `Round`, as `start` passes it.
-unsafe extern "C" fn main(round: *mut c_void) -> *mut c_void {
-    // SAFETY: `start` passed a `Round`.
-    let round: Round = unsafe { core::mem::transmute(round) };
+/// `duties` are static ones, as `start` passes them.
+unsafe extern "C" fn main(duties: *mut c_void) -> *mut c_void {
+    // SAFETY: `start` passed them.
+    let duties: &'static Duties = unsafe { &*duties.cast() };
     os::name_thread(c"hakmem-worker");
+    handoff::man(true);
     let mut quiet = 0;
+    let mut due = 0;
     while config::worker() != Worker::Off {
-        let (found, pause) = {
+        handoff::begin_work();
+        let now = os::now_ms();
+        {
             let _round = ROUND.lock();
-            round()
-        };
-        quiet = if found == Found::Something { 0 } else { quiet + 1 };
+            let mut found = (duties.serve)();
+            if now >= due {
+                let (aged, pause) = (duties.round)();
+                due = now + u64::from(pause);
+                if aged == Found::Something {
+                    found = aged;
+                }
+                quiet += 1;
+            }
+            if found == Found::Something {
+                quiet = 0;
+            }
+        }
         if quiet < QUIET_ROUNDS {
-            os::wait_for(&NAP, 0, pause);
+            NAPPING.store(1, Ordering::Relaxed);
+            os::wait_for(&handoff::WORK, 0, due.saturating_sub(os::now_ms()).max(1) as u32);
+            NAPPING.store(0, Ordering::Relaxed);
             continue;
         }
         ASLEEP.store(1, Ordering::Relaxed);
         while ASLEEP.load(Ordering::Relaxed) != 0 {
             os::wait(&ASLEEP, 1);
         }
-        quiet = 0;
+        (quiet, due) = (0, 0);
     }
     // Switched off. Switched on again, a later look starts another.
+    handoff::man(false);
+    {
+        let _round = ROUND.lock();
+        (duties.leave)();
+    }
     DUE.store(false, Ordering::Relaxed);
     ALIVE.store(false, Ordering::Relaxed);
     ptr::null_mut()
@@ -161,6 +215,7 @@ pub(crate) unsafe fn fork_release(child: bool) {
             ALIVE.store(false, Ordering::Relaxed);
             REFUSED.store(false, Ordering::Relaxed);
             ASLEEP.store(0, Ordering::Relaxed);
+            NAPPING.store(0, Ordering::Relaxed);
             ROUND.reset();
         } else {
             ROUND.release();

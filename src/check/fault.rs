@@ -2,8 +2,10 @@
 //!
 //! A class out of range comes from a table that something has overwritten; `*_of_class` stand for
 //! that. A call that the operating system refuses comes from a machine without memory; [`refuse`]
-//! stands for that. Without the gate that is needed they do nothing.
+//! stands for that. A background worker that does not get round to its work comes from a busy machine;
+//! [`man_queues`] stands for that. Without the gate that is needed they do nothing.
 
+use crate::frontend::handoff;
 use crate::os::fault;
 pub use crate::os::fault::{Kind, Plan};
 use crate::readers::rows::Reading;
@@ -41,6 +43,12 @@ pub fn refill_of_class(class: usize) -> *mut u8 {
 #[doc(hidden)]
 pub fn refuse(plan: Option<Plan>) {
     fault::plan(plan);
+}
+
+/// From now on overflow goes to a worker that never comes, or (`false`) that has gone.
+#[doc(hidden)]
+pub fn man_queues(manned: bool) {
+    handoff::man(manned);
 }
 
 /// Calls that the plan is about since it was made.

@@ -5,6 +5,7 @@
 
 use crate::background;
 use crate::class::COUNT;
+use crate::frontend::handoff;
 use crate::guard;
 use crate::segment::slab::Slab;
 use crate::segment::{arena, registry};
@@ -19,7 +20,8 @@ pub struct Walk {
     pub large: usize,
     /// Blocks that were ever carved and whose slab lives.
     pub carved: usize,
-    /// Blocks in magazines, in the layers in front of them, and in quarantine where there is one.
+    /// Blocks in magazines, in the layers before and behind them, on their way from or to the background
+    /// worker, and in quarantine where there is one.
     pub cached: usize,
     /// Blocks in local bitmaps.
     pub local: usize,
@@ -78,42 +80,38 @@ pub unsafe fn walk() -> Result<Walk, &'static str> {
         walk.local += local;
         walk.remote += remote;
     });
+    let mut visit = |class: usize, block: *mut u8| {
+        walk.cached += 1;
+        // SAFETY: a run with a block that is not home is alive.
+        match unsafe { registry::run_of(block).as_ref() } {
+            Some(slab) => {
+                check(slab.class as usize == class, "a magazine holds a block of another class");
+                match slab.index_of(block) {
+                    Ok(index) => {
+                        check(
+                            index < slab.carved.get() as usize,
+                            "a magazine holds a block that was never carved",
+                        );
+                        check(!slab.is_home(index), "a block is in a magazine and in a bitmap");
+                    }
+                    Err(_) => check(false, "a magazine holds an address inside a block"),
+                }
+            }
+            None => check(false, "a magazine holds an address that is in no slab"),
+        }
+    };
     park::each(|heap| {
         // SAFETY: heaps live for ever, and the program is quiet.
         let (cache, layers, quarantine) =
             unsafe { (&(*heap).cache, &(*heap).layers, &(*heap).quarantine) };
         for class in 1..COUNT {
-            let mut visit = |block: *mut u8| {
-                walk.cached += 1;
-                // SAFETY: a run with a block that is not home is alive.
-                match unsafe { registry::run_of(block).as_ref() } {
-                    Some(slab) => {
-                        check(
-                            slab.class as usize == class,
-                            "a magazine holds a block of another class",
-                        );
-                        match slab.index_of(block) {
-                            Ok(index) => {
-                                check(
-                                    index < slab.carved.get() as usize,
-                                    "a magazine holds a block that was never carved",
-                                );
-                                check(
-                                    !slab.is_home(index),
-                                    "a block is in a magazine and in a bitmap",
-                                );
-                            }
-                            Err(_) => check(false, "a magazine holds an address inside a block"),
-                        }
-                    }
-                    None => check(false, "a magazine holds an address that is in no slab"),
-                }
-            };
-            layers.each_block(class, &mut visit);
-            cache.each_block(class, &mut visit);
-            quarantine.each_block(class, &mut visit);
+            layers.each_block(class, &mut |block| visit(class, block));
+            cache.each_block(class, |block| visit(class, block));
+            quarantine.each_block(class, |block| visit(class, block));
         }
     });
+    // SAFETY: the program is quiet, and the worker is held.
+    unsafe { handoff::each_block(&mut visit) };
     check(
         walk.cached + walk.local + walk.remote <= walk.carved,
         "more blocks are cached or home than were ever carved",

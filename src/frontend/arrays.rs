@@ -226,9 +226,9 @@ impl<const FIRST: usize, const ARRAYS: usize, const SLOTS: usize> Arrays<FIRST, 
 }
 
 /// What a layer whose field 0 is its `Arrays`, of so many blocks per class, does with them on slow
-/// paths: items of its `impl FrontendLayer`.
+/// paths: items of its `impl FrontendLayer`. Without a number, the layer sets capacities itself.
 macro_rules! kept_in_arrays {
-    ($blocks:expr) => {
+    () => {
         fn each_block(&self, class: usize, visit: &mut dyn FnMut(*mut u8)) {
             self.0.each_block(class, visit);
         }
@@ -236,6 +236,18 @@ macro_rules! kept_in_arrays {
         fn count(&self, class: usize) -> usize {
             self.0.count(class)
         }
+
+        fn drain(
+            &mut self,
+            class: usize,
+            keep: usize,
+            out: &mut [$crate::frontend::layer::Slot],
+        ) -> usize {
+            self.0.drain(class, keep, out)
+        }
+    };
+    ($blocks:expr) => {
+        $crate::frontend::arrays::kept_in_arrays!();
 
         fn most(_class: usize) -> usize {
             $blocks
@@ -247,15 +259,6 @@ macro_rules! kept_in_arrays {
 
         fn set_capacity(&mut self, class: usize, capacity: usize) {
             self.0.set_capacity(class, capacity);
-        }
-
-        fn drain(
-            &mut self,
-            class: usize,
-            keep: usize,
-            out: &mut [$crate::frontend::layer::Slot],
-        ) -> usize {
-            self.0.drain(class, keep, out)
         }
     };
 }

@@ -133,7 +133,7 @@ impl<C: Chain> Trial<C> {
             _ => 1 + self.below(12),
         };
         match self.below(40) {
-            0 => self.layers.tune(class, &mut |_, _| panic!("nothing has shrunk")),
+            0 => self.layers.tune(class, true, &mut |_, _| panic!("nothing has shrunk")),
             1 => self.drain(class, Keep::Half),
             2 => self.drain(class, Keep::Nothing),
             3 => self.refill(class),

@@ -18,7 +18,8 @@
 //! Assumes that class 0 (no class) may be asked for and pushed: it finds every layer empty and full.
 
 use super::magazine::UnifiedCache;
-use crate::class::{self, COUNT, GROUPS};
+use crate::class::{self, CANARY, COUNT, FIRST_MID, GROUPS};
+use crate::telemetry::tally::Handle;
 use core::fmt;
 
 /// A place for a pointer to a block.
@@ -79,6 +80,11 @@ pub(crate) unsafe trait FrontendLayer: Sized {
     /// Sets that, but not below what the layer holds nor above what it has room for. 0: empty and full.
     fn set_capacity(&mut self, class: usize, capacity: usize);
 
+    /// Blocks of `class` that it has room for now.
+    fn room(&self, class: usize) -> usize {
+        self.capacity(class).saturating_sub(self.count(class))
+    }
+
     /// Hands blocks of `class` out until `keep` are left or `out` is full, those that have been here
     /// longest first. Gives their number.
     fn drain(&mut self, class: usize, keep: usize, out: &mut [Slot]) -> usize;
@@ -94,6 +100,23 @@ pub(crate) unsafe trait FrontendLayer: Sized {
     fn refill(&mut self, class: usize, fill: Fill<'_>) -> Option<*mut u8> {
         let _ = (class, fill);
         None
+    }
+
+    /// For a layer behind the magazines that holds nothing itself: takes blocks which are on their way
+    /// home, the oldest first, and gives how many of them it has taken, from the first on.
+    fn send(&self, class: usize, blocks: &[Slot]) -> usize {
+        let _ = (class, blocks);
+        0
+    }
+
+    /// Whether a setting of its own, if it has one, lets it hold anything.
+    fn wanted() -> bool {
+        true
+    }
+
+    /// The heap that it lies in has these counters, for a layer that counts by itself.
+    fn attach(&mut self, tally: Handle) {
+        let _ = tally;
     }
 }
 
@@ -119,6 +142,12 @@ impl ClassMask {
             at += 1;
         }
         ClassMask(bits)
+    }
+
+    /// The classes of the mid tier whose blocks have more than `from` bytes, and `to` at most.
+    pub(crate) const fn mid(from: usize, to: usize) -> ClassMask {
+        let (first, last) = (class::mid_class(from - CANARY + 1), class::mid_class(to - CANARY));
+        ClassMask((1 << (last + 1)) - (1 << first))
     }
 
     /// The lowest class of the set, which is not empty.
@@ -159,13 +188,17 @@ impl ClassMask {
             && if last < 64 { self.0 as u64 >> class & 1 != 0 } else { self.0 >> class & 1 != 0 }
     }
 
-    /// Whether the set holds the classes of a group, or (8) those of the mid tier.
+    /// Whether the set holds the classes of a group, or (8) some of the mid tier.
     pub(crate) fn has_group(self, group: usize) -> bool {
-        self.has(if group < GROUPS { class::last_class_of_group(group) } else { COUNT - 1 })
+        if group < GROUPS {
+            self.has(class::last_class_of_group(group))
+        } else {
+            self.0 >> FIRST_MID != 0
+        }
     }
 }
 
-/// `C0..C3`, `C2, C3, C5`, `all classes`.
+/// `C0..C3`, `C2, C3, C5`, `mid`, `all classes`.
 impl fmt::Display for ClassMask {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if *self == Self::ALL {
@@ -185,9 +218,45 @@ impl fmt::Display for ClassMask {
             }
             group = end + 1;
         }
-        Ok(())
+        if self.has_group(GROUPS) { write!(out, "{separator}mid") } else { Ok(()) }
     }
 }
+
+/// What a layer that holds no block does: items of its `impl FrontendLayer`.
+macro_rules! holds_nothing {
+    () => {
+        #[inline(always)]
+        fn pop(&self, _class: usize, _behind: &UnifiedCache) -> *mut u8 {
+            core::ptr::null_mut()
+        }
+
+        #[inline(always)]
+        fn push(&self, _class: usize, _block: *mut u8, _behind: &UnifiedCache) -> bool {
+            false
+        }
+
+        fn each_block(&self, _class: usize, _visit: &mut dyn FnMut(*mut u8)) {}
+
+        fn count(&self, _class: usize) -> usize {
+            0
+        }
+
+        fn most(_class: usize) -> usize {
+            0
+        }
+
+        fn capacity(&self, _class: usize) -> usize {
+            0
+        }
+
+        fn set_capacity(&mut self, _class: usize, _capacity: usize) {}
+
+        fn drain(&mut self, _class: usize, _keep: usize, _out: &mut [Slot]) -> usize {
+            0
+        }
+    };
+}
+pub(super) use holds_nothing;
 
 /// The place of a layer that is not compiled in.
 pub(crate) struct Off;
@@ -200,35 +269,7 @@ unsafe impl FrontendLayer for Off {
     const CLASSES: ClassMask = ClassMask::NONE;
     const NEW: Self = Off;
 
-    #[inline(always)]
-    fn pop(&self, _class: usize, _behind: &UnifiedCache) -> *mut u8 {
-        core::ptr::null_mut()
-    }
-
-    #[inline(always)]
-    fn push(&self, _class: usize, _block: *mut u8, _behind: &UnifiedCache) -> bool {
-        false
-    }
-
-    fn each_block(&self, _class: usize, _visit: &mut dyn FnMut(*mut u8)) {}
-
-    fn count(&self, _class: usize) -> usize {
-        0
-    }
-
-    fn most(_class: usize) -> usize {
-        0
-    }
-
-    fn capacity(&self, _class: usize) -> usize {
-        0
-    }
-
-    fn set_capacity(&mut self, _class: usize, _capacity: usize) {}
-
-    fn drain(&mut self, _class: usize, _keep: usize, _out: &mut [Slot]) -> usize {
-        0
-    }
+    holds_nothing!();
 }
 
 #[cfg(test)]
@@ -253,6 +294,16 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_the_mid_tier_is_a_run_of_classes() {
+        let mask = ClassMask::mid(2 << 10, 32 << 10);
+        for (class, info) in class::CLASSES.iter().enumerate() {
+            let wanted = (2049..=32 << 10).contains(&(info.size as usize));
+            assert_eq!((mask.has(class), mask.covers(class)), (wanted, wanted), "{class}");
+        }
+        assert!(mask.has_group(GROUPS) && (0..GROUPS).all(|group| !mask.has_group(group)));
+    }
+
+    #[test]
     fn masks_are_told_by_their_groups() {
         for (groups, wanted) in [
             (&[0, 1, 2, 3][..], "C0..C3"),
@@ -264,5 +315,6 @@ mod tests {
             assert_eq!(ClassMask::groups(groups).to_string(), wanted);
         }
         assert_eq!(ClassMask::ALL.to_string(), "all classes");
+        assert_eq!(ClassMask::mid(2048, 4096).to_string(), "mid");
     }
 }

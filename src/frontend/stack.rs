@@ -7,6 +7,8 @@
 //! folds away. `pop` and `push` are inlined into the fast path; everything else is for slow paths.
 
 use super::layer::{ClassMask, Event, Fill, FrontendLayer, Off, Slot};
+use super::layers::background_bin::{self, BackgroundBin};
+use super::layers::background_spill::{self, BackgroundSpill};
 use super::layers::class5::{self, Class5};
 use super::layers::fast_cache::{self, FastCache};
 use super::layers::front_c23::{self, FrontC23};
@@ -14,6 +16,8 @@ use super::layers::heap_v2::{self, HeapV2};
 use super::layers::hot_mag::{self, HotMag};
 use super::layers::hot_pop::{self, HotPop};
 use super::layers::mini_mag::{self, MiniMag};
+pub(crate) use super::layers::pool_hotbox;
+use super::layers::pool_hotbox::PoolHotbox;
 use super::layers::quick_slots::{self, QuickSlots};
 use super::layers::ring_cache::{self, RingCache};
 use super::layers::sfc::{self, Sfc};
@@ -25,6 +29,7 @@ use crate::base::sync::{AtomicBool, Ordering};
 use crate::class::{self, COUNT, GROUPS};
 use crate::segment::ON_DIET;
 use crate::telemetry::front::MOST_LAYERS;
+use crate::telemetry::tally::Handle;
 use core::fmt::{self, Write};
 use core::marker::PhantomData;
 
@@ -43,8 +48,11 @@ pub(super) type Layers =
     Over<If<{ heap_v2::ON }, HeapV2>,
     Over<If<{ sfc::ON }, Sfc>,
     Over<If<{ hot_pop::ON }, HotPop>,
+    Over<If<{ pool_hotbox::ON }, PoolHotbox>,
     Over<If<{ tls_sll::ON }, TlsSll>,
-    End>>>>>>>>>>>>>;
+    Over<If<{ background_spill::ON }, BackgroundSpill>,
+    Over<If<{ background_bin::ON }, BackgroundBin>,
+    End>>>>>>>>>>>>>>>>;
 
 /// A layer that is compiled in if `ON`.
 pub(crate) struct If<const ON: bool, L>(PhantomData<L>);
@@ -101,12 +109,12 @@ pub(crate) enum Allowance {
 }
 
 impl Allowance {
-    /// By the settings and the mem diet of now.
-    fn now(class: usize, covers: ClassMask) -> Allowance {
+    /// By the settings and the mem diet of now, for a layer.
+    fn now<L: FrontendLayer>(class: usize) -> Allowance {
         let moved = class < class::FIRST_MID
             && class as u32 >= magazine::FIRST_MID.load(Ordering::Relaxed)
-            && covers != ClassMask::ALL;
-        if moved || !open() {
+            && L::CLASSES != ClassMask::ALL;
+        if moved || !open() || !L::wanted() {
             Allowance::Nothing
         } else if ON_DIET.load(Ordering::Relaxed) {
             Allowance::Quarter
@@ -140,12 +148,6 @@ fn open() -> bool {
     ENABLED.load(Ordering::Relaxed) && magazine::GROWTH_BUDGET.load(Ordering::Relaxed) != 0
 }
 
-/// Whether layers may hold less than they would.
-#[inline(always)]
-pub(crate) fn limited() -> bool {
-    ON && (!open() || ON_DIET.load(Ordering::Relaxed))
-}
-
 /// A layer of the list, for readers.
 #[derive(Clone, Copy)]
 pub(crate) struct About {
@@ -153,6 +155,8 @@ pub(crate) struct About {
     pub(crate) rank: usize,
     pub(crate) behind: bool,
     pub(crate) on: bool,
+    /// Whether the settings of now let it hold anything.
+    pub(crate) open: bool,
     pub(crate) classes: ClassMask,
 }
 
@@ -181,7 +185,10 @@ pub(crate) trait Chain {
     fn room<const BEHIND: bool>(&self, class: usize) -> usize;
     fn each_block(&self, class: usize, visit: &mut dyn FnMut(*mut u8));
     fn count(&self, class: usize) -> usize;
-    fn tune(&mut self, class: usize, flush: Flush<'_>);
+    /// Gives each layer its capacity of now; without `grow`, only where that is less than before.
+    fn tune(&mut self, class: usize, grow: bool, flush: Flush<'_>);
+    fn send(&self, class: usize, blocks: &[Slot]) -> usize;
+    fn attach(&mut self, tally: Handle);
     fn drain(&mut self, class: usize, keep: Keep, flush: Flush<'_>);
     fn refill(&mut self, class: usize, fill: Fill<'_>) -> Option<*mut u8>;
     fn hear(&mut self, class: usize, event: Event);
@@ -223,7 +230,15 @@ impl Chain for End {
     }
 
     #[inline(always)]
-    fn tune(&mut self, _class: usize, _flush: Flush<'_>) {}
+    fn tune(&mut self, _class: usize, _grow: bool, _flush: Flush<'_>) {}
+
+    #[inline(always)]
+    fn send(&self, _class: usize, _blocks: &[Slot]) -> usize {
+        0
+    }
+
+    #[inline(always)]
+    fn attach(&mut self, _tally: Handle) {}
 
     #[inline(always)]
     fn drain(&mut self, _class: usize, _keep: Keep, _flush: Flush<'_>) {}
@@ -301,8 +316,7 @@ impl<P: Place, R: Chain> Chain for Over<P, R> {
     #[inline(always)]
     fn room<const BEHIND: bool>(&self, class: usize) -> usize {
         let here = P::Present::BEHIND == BEHIND && P::Present::CLASSES.has(class);
-        let room =
-            if here { self.0.capacity(class).saturating_sub(self.0.count(class)) } else { 0 };
+        let room = if here { self.0.room(class) } else { 0 };
         room + self.1.room::<BEHIND>(class)
     }
 
@@ -321,15 +335,34 @@ impl<P: Place, R: Chain> Chain for Over<P, R> {
     }
 
     #[inline(always)]
-    fn tune(&mut self, class: usize, flush: Flush<'_>) {
+    fn tune(&mut self, class: usize, grow: bool, flush: Flush<'_>) {
         if P::ON && P::Present::CLASSES.has(class) {
-            let wanted = Allowance::now(class, P::Present::CLASSES).of(P::Present::most(class));
-            if self.0.capacity(class) != wanted {
+            let wanted = Allowance::now::<P::Present>(class).of(P::Present::most(class));
+            let now = self.0.capacity(class);
+            if wanted < now || (grow && wanted != now) {
                 drain_layer(&mut self.0, class, wanted, flush);
                 self.0.set_capacity(class, wanted);
             }
         }
-        self.1.tune(class, flush);
+        self.1.tune(class, grow, flush);
+    }
+
+    #[inline(always)]
+    fn send(&self, class: usize, blocks: &[Slot]) -> usize {
+        let mut sent = 0;
+        if P::ON
+            && P::Present::CLASSES.has(class)
+            && matches!(Allowance::now::<P::Present>(class), Allowance::All)
+        {
+            sent = self.0.send(class, blocks);
+        }
+        sent + self.1.send(class, blocks.get(sent..).unwrap_or(&[]))
+    }
+
+    #[inline(always)]
+    fn attach(&mut self, tally: Handle) {
+        self.0.attach(tally);
+        self.1.attach(tally);
     }
 
     #[inline(always)]
@@ -369,6 +402,7 @@ impl<P: Place, R: Chain> Chain for Over<P, R> {
             rank: P::Layer::RANK,
             behind: P::Layer::BEHIND,
             on: P::Layer::ON,
+            open: open() && P::Layer::wanted(),
             classes: P::Layer::CLASSES,
         });
         R::about(visit);
@@ -451,10 +485,23 @@ impl FrontEnd {
     }
 
     /// Gives every layer the capacity that the settings of now allow; what is too much goes to
-    /// `flush`. For slow paths.
+    /// `flush`. Without `grow`, only those that are to hold less obey. For slow paths.
     #[inline(always)]
-    pub(crate) fn tune(&mut self, class: usize, flush: Flush<'_>) {
-        self.layers.tune(class, flush);
+    pub(crate) fn tune(&mut self, class: usize, grow: bool, flush: Flush<'_>) {
+        self.layers.tune(class, grow, flush);
+    }
+
+    /// Gives blocks that are on their way home, the oldest first, to a layer that takes them there.
+    /// How many of them are gone, from the first on.
+    #[inline(always)]
+    pub(crate) fn send(&self, class: usize, blocks: &[Slot]) -> usize {
+        self.layers.send(class, blocks)
+    }
+
+    /// The heap that these are the layers of counts there.
+    #[inline(always)]
+    pub(crate) fn attach(&mut self, tally: Handle) {
+        self.layers.attach(tally);
     }
 
     /// Empties the layers of `class` into `flush`.
@@ -515,7 +562,7 @@ pub(crate) fn draw(out: &mut dyn Write) -> fmt::Result {
     for behind in [false, true] {
         each(&mut |layer| {
             if layer.on && layer.behind == behind && drawn.is_ok() {
-                let closed = if open() { "" } else { "  (closed)" };
+                let closed = if layer.open { "" } else { "  (closed)" };
                 drawn = row(layer.name, layer.classes, closed);
             }
         });

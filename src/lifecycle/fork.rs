@@ -8,14 +8,17 @@
 //! In the child only the forking thread's heap is in use; the heaps of the other threads may have
 //! been in the middle of anything, so they stay as they are, for ever: what those threads held is
 //! lost to the child, as with every allocator that has per-thread state, but blocks of theirs that
-//! the child frees are taken as remote frees.
+//! the child frees are taken as remote frees. What waits between threads and the background worker
+//! (`frontend::handoff`) goes home in the child.
 
 use super::start;
 use crate::background;
+use crate::frontend::handoff;
 use crate::guard;
 use crate::large::{big_cache, elo};
 use crate::os;
 use crate::policy::{auto, config, engine};
+use crate::refill;
 use crate::segment::{arena, meta, spans};
 use crate::thread::park;
 
@@ -60,7 +63,8 @@ unsafe extern "C" fn child() {
 }
 
 fn release(child: bool) {
-    // SAFETY: `before` ran in this thread; the C library calls the handlers in pairs.
+    // SAFETY: `before` ran in this thread; the C library calls the handlers in pairs. Blocks of a batch
+    // were given back by the program or never handed out.
     unsafe {
         meta::fork_release(child);
         spans::fork_release(child);
@@ -74,5 +78,8 @@ fn release(child: bool) {
         config::fork_release(child);
         start::fork_release(child);
         background::fork_release(child);
+        if child {
+            handoff::after_fork(|batch| refill::give_back(batch.class(), batch.blocks()));
+        }
     }
 }

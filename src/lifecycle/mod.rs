@@ -13,6 +13,7 @@
 
 pub(crate) mod fork;
 mod start;
+mod stock;
 pub(crate) mod trim;
 mod worker;
 

@@ -110,8 +110,12 @@ unsafe extern "C" fn thread_end(_heap: *mut c_void) {
 /// still lies in them is found; what was learned is kept, and the statistics are printed, if that was asked for.
 extern "C" fn process_end() {
     if let Some(heap) = tls::current() {
+        let empty = |heap: &mut Heap| {
+            heap.take_in();
+            heap.drain();
+        };
         // SAFETY: this thread's heap; no other reference is live.
-        unsafe { super::on_turn(heap, Heap::drain) };
+        unsafe { super::on_turn(heap, empty) };
     }
     file::save_at_exit();
     stats::dump_at_exit();

@@ -1,11 +1,14 @@
 //! Giving memory back: by age at a tick, at once on request, and when there is none left.
 
+use super::stock;
 use crate::background;
 use crate::base::sync::{AtomicU64, Ordering};
+use crate::frontend::handoff;
 use crate::large::{big_cache, thermal};
 use crate::os;
 use crate::policy::{auto, config, diet, engine};
 use crate::readers::dump;
+use crate::refill;
 use crate::segment::arena;
 use crate::thread::{heap::Heap, park};
 
@@ -28,6 +31,9 @@ pub(crate) fn tick(heap: &mut Heap) {
 #[cold]
 fn look(heap: &mut Heap) {
     background::consider(diet::held);
+    if handoff::is_forsaken() {
+        heap.take_in();
+    }
     if let Some(now) = heap.tick_due(period()) {
         tick_now(heap, now);
     }
@@ -102,10 +108,16 @@ unsafe fn empty(parked: *mut Heap) -> usize {
 /// Returns everything to the system that nobody uses: this heap's caches, those of parked heaps,
 /// free pages inside slabs, cached large blocks, free runs. Gives the bytes returned.
 pub(crate) fn release_all(mut heap: Option<&mut Heap>) -> usize {
+    // What the worker has in its hands would come too late.
+    let no_worker = if handoff::ON { background::hold() } else { None };
     let mut returned = 0;
     // All magazines first: what one heap has cached may be another's, and comes home here.
-    if let Some(heap) = heap.as_deref_mut() {
-        returned += heap.drain();
+    match heap.as_deref_mut() {
+        Some(heap) => {
+            heap.take_in();
+            returned += heap.drain();
+        }
+        None => take_in(),
     }
     // Parked heaps: purged ones go to the front of the lot marked as such, and are taken again only
     // if blocks come back to them.
@@ -119,9 +131,21 @@ pub(crate) fn release_all(mut heap: Option<&mut Heap>) -> usize {
     if let Some(heap) = heap {
         returned += heap.bins.sweep(false);
     }
+    if no_worker.is_some() {
+        // SAFETY: it is the worker's round that is held.
+        returned += unsafe { stock::sweep(true) };
+    }
     // The shared part holds mappings only; runs are counted when their arena is purged.
     returned += big_cache::age(os::now_ms() as u32, true);
     returned + arena::purge(0, os::discard)
+}
+
+/// Brings every block home that waits between the threads and the worker, for who has no heap.
+pub(super) fn take_in() {
+    handoff::take_in(|batch| {
+        // SAFETY: blocks of a batch were given back by the program or never handed out.
+        unsafe { refill::give_back(batch.class(), batch.blocks()) };
+    });
 }
 
 /// The system refused memory: gives back what can be given back. True: a retry may work.

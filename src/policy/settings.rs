@@ -285,8 +285,8 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
         form: Form::Words(SWITCH),
         default: 0,
         modes: Some([0, 1, 0, 0, 1]),
-        compiled_in: false,
-        apply: absent,
+        compiled_in: stack::pool_hotbox::ON,
+        apply: |value| stack::pool_hotbox::enable(value != 0),
     },
     Setting {
         name: "STATS",

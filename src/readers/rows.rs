@@ -143,6 +143,56 @@ rows! {
         refused,
     }
 
+    /// What the mid tier's own pool does, for blocks of 2 to 32 KiB (gate `pool-hotbox-v2-stats`).
+    PoolHotbox {
+        /// Allocations that found a block in it.
+        hits,
+        /// Allocations that found it empty and drew a batch from the magazine.
+        draws,
+        /// Blocks in these batches.
+        drawn_blocks,
+        /// Allocations that found both empty and brought a batch from the slabs.
+        refills,
+        /// Blocks in these batches.
+        refilled_blocks,
+        /// The same, but there was no memory.
+        refill_failures,
+        /// Frees that it took.
+        frees,
+        /// Of these, those that found it full, and handed its older half over to the magazine.
+        spills,
+        /// Blocks that went there.
+        spilled_blocks,
+        /// Frees that found the pool and the magazine full.
+        overflows,
+        /// Decay periods in which the blocks of a class had not moved.
+        idle,
+        /// Refills and overflows that found it closed by a setting.
+        closed,
+    }
+
+    /// Blocks that left a full magazine for the background worker (gate `background-spill`).
+    BackgroundSpill {
+        /// Blocks that the queue took.
+        spilled,
+        /// Of these, those that somebody has taken out since, to bring them home.
+        brought_home,
+        /// Blocks that found the queue full, and went home the ordinary way.
+        refused,
+        /// Batches that wait in the queue: its length, which decides whether the worker is called.
+        waiting,
+    }
+
+    /// Blocks that the background worker has had ready (gate `background-bin`).
+    BackgroundBin {
+        /// Blocks that it has put into bins.
+        stocked,
+        /// Of these, those that refills have taken.
+        taken,
+        /// Of these, those that nobody asked for, and that went home again.
+        returned,
+    }
+
     /// Allocations by the layer that had the block (gate `front-metrics`).
     Served {
         /// The layers in front of the magazine, all together.

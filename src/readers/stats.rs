@@ -3,11 +3,11 @@
 use super::events;
 use super::learning::{self, Learning};
 use super::rows::{
-    BadClasses, CacheCounts, ClassGroup, LayerCount, OsCalls, Reading, RemoteQueues, Served,
-    SlabFrees,
+    BackgroundBin, BackgroundSpill, BadClasses, CacheCounts, ClassGroup, LayerCount, OsCalls,
+    PoolHotbox, Reading, RemoteQueues, Served, SlabFrees,
 };
 use crate::class::{self, COUNT, FIRST_MID, GRANULE, GROUPS};
-use crate::frontend::stack;
+use crate::frontend::{handoff, stack};
 use crate::guard;
 use crate::large::big_cache;
 use crate::os::{self, PAGE, report};
@@ -15,6 +15,7 @@ use crate::policy::{config, diet};
 use crate::segment::{arena, meta, spans};
 use crate::telemetry::front::Server;
 use crate::telemetry::gates::{self, Counters, Gate};
+use crate::telemetry::pool::Pool;
 use crate::telemetry::slabs::{LENGTHS, Queue, queue_slot};
 use crate::telemetry::system::{KINDS, Of, call_slot};
 use crate::telemetry::tally;
@@ -70,6 +71,12 @@ pub struct Stats {
     pub hdr_meta_mismatch: Reading<u64>,
     /// Frees of blocks whose header byte named another class than their slab.
     pub hdr_meta_fast: Reading<u64>,
+    /// The mid tier's own pool.
+    pub pool_hotbox: Reading<PoolHotbox>,
+    /// Overflow that goes to the background worker.
+    pub background_spill: Reading<BackgroundSpill>,
+    /// Blocks that the background worker has ready.
+    pub background_bin: Reading<BackgroundBin>,
     /// The front-end layers, in the order in which they are asked, and what each has served.
     pub layers: [LayerCount; LAYERS],
 }
@@ -182,6 +189,40 @@ fn served() -> Served {
     }
 }
 
+fn pool_hotbox() -> PoolHotbox {
+    let of = |counter: Pool| sum::<gates::PoolCounters>(counter as usize);
+    PoolHotbox {
+        hits: of(Pool::Hits),
+        draws: of(Pool::Draws),
+        drawn_blocks: of(Pool::DrawnBlocks),
+        refills: of(Pool::Refills),
+        refilled_blocks: of(Pool::RefilledBlocks),
+        refill_failures: of(Pool::RefillFailures),
+        frees: of(Pool::Frees),
+        spills: of(Pool::Spills),
+        spilled_blocks: of(Pool::SpilledBlocks),
+        overflows: of(Pool::Overflows),
+        idle: of(Pool::Idle),
+        closed: of(Pool::Closed),
+    }
+}
+
+fn background_spill() -> Reading<BackgroundSpill> {
+    if !handoff::SPILL {
+        return Reading::NotCompiledIn("background-spill");
+    }
+    let handoff::Look { spilled, brought_home, refused, waiting, .. } = handoff::look();
+    Reading::Value(BackgroundSpill { spilled, brought_home, refused, waiting })
+}
+
+fn background_bin() -> Reading<BackgroundBin> {
+    if !handoff::BIN {
+        return Reading::NotCompiledIn("background-bin");
+    }
+    let handoff::Look { stocked, taken, returned, .. } = handoff::look();
+    Reading::Value(BackgroundBin { stocked, taken, returned })
+}
+
 /// What is read under locks.
 struct Held {
     usage: arena::Usage,
@@ -263,6 +304,9 @@ fn snapshot(held: Held) -> Stats {
         served: reading::<gates::FrontMetrics, _>(served),
         hdr_meta_mismatch: reading::<gates::HdrMetaMismatch, _>(|| sum::<gates::MisledReturns>(0)),
         hdr_meta_fast: reading::<gates::HdrMetaFast, _>(|| sum::<gates::MisledFrees>(0)),
+        pool_hotbox: reading::<gates::PoolHotboxV2Stats, _>(pool_hotbox),
+        background_spill: background_spill(),
+        background_bin: background_bin(),
         layers: layers(),
     }
 }

@@ -114,6 +114,9 @@ impl Stats {
         show(visit, "served", None, &self.served.map(|row| [row]))?;
         show(visit, "hdr_meta_mismatch", None, &self.hdr_meta_mismatch.map(|n| [Single(n)]))?;
         show(visit, "hdr_meta_fast", None, &self.hdr_meta_fast.map(|n| [Single(n)]))?;
+        show(visit, "pool_hotbox", None, &self.pool_hotbox.map(|row| [row]))?;
+        show(visit, "background_spill", None, &self.background_spill.map(|row| [row]))?;
+        show(visit, "background_bin", None, &self.background_bin.map(|row| [row]))?;
         self.show_layers(visit)
     }
 
@@ -128,6 +131,18 @@ impl Stats {
             absent: &|at| row(at).and_then(|served| served.gate_if_off()),
             cell: &|at, _| row(at).and_then(Reading::value).unwrap_or(0),
         })
+    }
+
+    /// Whether a table is of this gate, which is off.
+    fn has_table(&self, gate: &str) -> bool {
+        let mut found = false;
+        // Nothing is written, so nothing can fail.
+        let _ = self.each_table(&mut |table| {
+            let of = table.rows.gate_if_off().filter(|_| !table.labels.are_layers());
+            found |= of == Some(gate);
+            Ok(())
+        });
+        found
     }
 
     fn sizes(&self) -> [(&'static str, Option<usize>); 9] {
@@ -205,10 +220,12 @@ impl Stats {
         out.write_str(",\"not_compiled_in\":[")?;
         let mut separator = "";
         self.each_table(&mut |table| {
-            // The layers' counters are of the gate that `served` is of, and their own.
+            // The layers' counters are of the gate that `served` is of, and their own; some have a
+            // table, too.
             let rows = table.rows.value().unwrap_or(0);
             let gates = table.rows.gate_if_off().filter(|_| !table.labels.are_layers());
-            for gate in gates.into_iter().chain((0..rows).filter_map(table.absent)) {
+            let layers = (0..rows).filter_map(table.absent).filter(|gate| !self.has_table(gate));
+            for gate in gates.into_iter().chain(layers) {
                 write!(out, "{separator}\"{gate}\"")?;
                 separator = ",";
             }

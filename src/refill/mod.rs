@@ -48,7 +48,27 @@ impl Bins {
     ///
     /// # Safety
     /// `want` slots below `end` are writable.
-    pub(crate) unsafe fn refill(
+    #[inline]
+    pub(crate) unsafe fn refill(&mut self, class: usize, end: *mut *mut u8, want: usize) -> usize {
+        // SAFETY: as the caller promised.
+        unsafe { self.bring::<true>(class, end, want) }
+    }
+
+    /// As `refill`, for blocks that nobody has asked for yet.
+    ///
+    /// # Safety
+    /// As for `refill`.
+    #[inline]
+    pub(crate) unsafe fn stock(&mut self, class: usize, end: *mut *mut u8, want: usize) -> usize {
+        // SAFETY: as the caller promised.
+        unsafe { self.bring::<false>(class, end, want) }
+    }
+
+    /// `refill`; `SERVES`: the first block is for a request, which is counted.
+    ///
+    /// # Safety
+    /// As for `refill`.
+    unsafe fn bring<const SERVES: bool>(
         &mut self,
         class: usize,
         mut end: *mut *mut u8,
@@ -77,7 +97,7 @@ impl Bins {
                     unsafe { header::write_all(class, end.sub(old), taken + carved - old) };
                 }
                 let count = taken + carved;
-                if got == 0 && count != 0 {
+                if SERVES && got == 0 && count != 0 {
                     self.tally.refill_served(taken != 0, drained, made);
                 }
                 got += count;
@@ -393,7 +413,7 @@ mod tests {
         let owner = bins();
         let blocks = take(owner, class, 30);
         for &block in &blocks {
-            unsafe { give_back(block, class) };
+            unsafe { give_back(class, &[block]) };
         }
         assert_eq!(owner.drain_pending(), 30);
         owner.sweep(false);

@@ -27,28 +27,34 @@ pub(super) fn right_class(slab: &Slab, block: *mut u8, class: usize) -> usize {
     found
 }
 
-/// Brings one block home without a heap of one's own: the thread has none (any more).
+/// Brings blocks home without a heap of one's own: the thread has none (any more), or works for others.
 ///
 /// # Safety
-/// `block` was given back by the program.
-pub(crate) unsafe fn give_back(block: *mut u8, class: usize) {
-    // SAFETY: a run with a block that is not home yet is alive.
-    let Some(slab) = (unsafe { registry::run_of(block).as_ref() }) else {
-        misuse::not_ours(block, "free")
-    };
-    if slab.class as usize != class {
-        if !HEADER {
-            misuse::wrong_class(block, class, slab.class as usize);
+/// The blocks were given back by the program as `class`, or never handed out.
+pub(crate) unsafe fn give_back(class: usize, blocks: &[*mut u8]) {
+    let mut rest = blocks;
+    while let Some(&block) = rest.first() {
+        // SAFETY: a run with a block that is not home yet is alive.
+        let Some(slab) = (unsafe { registry::run_of(block).as_ref() }) else {
+            misuse::not_ours(block, "free")
+        };
+        let mut sent = 1;
+        if slab.class as usize == class {
+            let length = slab.granules.get() as usize * crate::class::GRANULE;
+            // SAFETY: the first of them lies in this slab.
+            sent = unsafe { flush_remote(slab, class, rest.as_ptr(), rest.len(), length) };
+            COMMON.sent_home(class, sent);
+        } else {
+            if !HEADER {
+                misuse::wrong_class(block, class, slab.class as usize);
+            }
+            let found = right_class(slab, block, class);
+            COMMON.header_misled();
+            // SAFETY: as the caller promised; the slab's own class this time.
+            unsafe { give_back(found, &[block]) };
         }
-        let found = right_class(slab, block, class);
-        COMMON.header_misled();
-        // SAFETY: as the caller promised; the slab's own class this time.
-        return unsafe { give_back(block, found) };
+        rest = rest.get(sent..).unwrap_or(&[]);
     }
-    let length = slab.granules.get() as usize * crate::class::GRANULE;
-    COMMON.sent_home(class, 1);
-    // SAFETY: one block, in this slab.
-    unsafe { flush_remote(slab, class, &raw const block, 1, length) };
 }
 
 /// The remote half of a flush: gives back the leading blocks that belong to `slab`, a word of its

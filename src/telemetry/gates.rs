@@ -3,7 +3,7 @@
 //! A new counter is one row in `counters!`, with the gates that read it; a new gate is one row in
 //! `gates!` and one in `Cargo.toml`. Counters that no gate reads take no storage.
 
-use super::{front, slabs, system};
+use super::{front, pool, slabs, system};
 use crate::class::COUNT;
 
 /// A gate.
@@ -46,6 +46,8 @@ gates! {
     SuperslabOsStats, "superslab-os-stats";
     /// Which layer served each request.
     FrontMetrics, "front-metrics";
+    /// What the pool of the mid tier does.
+    PoolHotboxV2Stats, "pool-hotbox-v2-stats";
     /// One set of counters for all threads.
     TelemetryShared, "telemetry-shared";
     /// The first frees of tiny blocks.
@@ -130,6 +132,8 @@ counters! {
     Served[front::SERVERS] for FrontMetrics;
     /// Calls, bytes and refusals by kind of call: see [`system`].
     SystemCalls[system::KINDS * system::CALL_COUNTERS] for SuperslabOsStats;
+    /// What the pool of the mid tier does: see [`pool`].
+    PoolCounters[pool::COUNTERS] for PoolHotboxV2Stats;
     /// Classes out of range, in allocations and in frees.
     BadClasses[2] for MetricBadClass;
     /// Blocks that came home as the class that their header named, which was not their slab's.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`gates`] | the one table: every gate, and every family of counters with the gates that read it |
 //! | [`tally`] | where counters live and how they are added to |
-//! | [`cache`], [`slabs`], [`front`], [`system`] | what is counted: the thread cache, slabs, layers, system calls |
+//! | [`cache`], [`slabs`], [`front`], [`pool`], [`system`] | what is counted: the thread cache, slabs, layers, the mid tier's pool, system calls |
 //! | [`classes`] | classes out of range: counted, and logged |
 //! | [`header`] | header bytes that are wrong: counted, and logged |
 //! | [`trace`], [`ring`] | the first frees; the last events of every heap |
@@ -23,6 +23,7 @@ pub(crate) mod classes;
 pub(crate) mod front;
 pub(crate) mod gates;
 pub(crate) mod header;
+pub(crate) mod pool;
 pub(crate) mod ring;
 pub(crate) mod slabs;
 pub(crate) mod system;

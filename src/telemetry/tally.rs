@@ -41,7 +41,7 @@ impl Tally {
     }
 
     /// A counter's value.
-    fn read<C: Counters>(&self, slot: usize) -> u64 {
+    pub(crate) fn read<C: Counters>(&self, slot: usize) -> u64 {
         read::<C>(&self.counters, slot)
     }
 }
@@ -134,6 +134,7 @@ mod tests {
             + on(FrontMetrics::ON, Served::SLOTS + LayerHits::SLOTS)
             + on(TinyFreeCalls::ON || C7FreeCount::ON, count)
             + on(SuperslabOsStats::ON, SystemCalls::SLOTS)
+            + on(PoolHotboxV2Stats::ON, PoolCounters::SLOTS)
             + on(MetricBadClass::ON, 2)
             + on(HdrMetaMismatch::ON, 1)
             + on(HdrMetaFast::ON, 1);

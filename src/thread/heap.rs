@@ -5,8 +5,9 @@
 //! first. Its counters, which others read at any time, lie behind it: see [`tally_of`].
 
 use crate::class::COUNT;
+use crate::frontend::handoff;
 use crate::frontend::magazine::UnifiedCache;
-use crate::frontend::stack::{self, FrontEnd};
+use crate::frontend::stack::FrontEnd;
 use crate::guard::Countdown;
 use crate::harden::{self, Quarantine};
 use crate::large::big_cache::Slots;
@@ -137,6 +138,7 @@ impl Heap {
             (&raw mut (*heap.cast::<Home>()).tally).write(Tally::new());
             let tally = Handle::of(tally_of(heap));
             (*heap).tally = tally;
+            (*heap).layers.attach(tally);
             (*heap).bins.tally = tally;
             (*heap).slots.tally = tally;
             (*heap).quarantine.open();
@@ -159,7 +161,7 @@ impl Heap {
             self.tally.hit(class, block);
             return block;
         }
-        self.tune_layers(class);
+        self.tune_layers(class, true);
         let block = self.bring_back(class);
         if !block.is_null() {
             return block;
@@ -204,6 +206,10 @@ impl Heap {
             got += 1;
             // SAFETY: `batch` slots below `end` are writable (contract of `begin_refill`).
             unsafe { *end.sub(got) = block };
+        }
+        if harden::ON {
+            // SAFETY: `got` slots below `end` have been written.
+            self.quarantine.shuffle(unsafe { core::slice::from_raw_parts_mut(end.sub(got), got) });
         }
         // SAFETY: `got` blocks of the class lie right below `end`.
         unsafe { self.cache.end_refill(class, batch, got) };
@@ -250,11 +256,12 @@ impl Heap {
         Some(*first)
     }
 
-    /// Gives the layers in front the capacities that the settings of now allow.
+    /// Gives the layers in front the capacities that the settings of now allow; without `grow`, only
+    /// those that are to hold less.
     #[inline(always)]
-    fn tune_layers(&mut self, class: usize) {
+    fn tune_layers(&mut self, class: usize, grow: bool) {
         let bins = &mut self.bins;
-        self.layers.tune(class, &mut |blocks, count| {
+        self.layers.tune(class, grow, &mut |blocks, count| {
             // SAFETY: blocks in layers were given back by the program or never handed out.
             unsafe { bins.flush(class, blocks, count) };
         });
@@ -275,7 +282,7 @@ impl Heap {
     /// # Safety
     /// `block` was given back by the program, as `class`.
     pub(crate) unsafe fn overflow(&mut self, class: usize, block: *mut u8) {
-        self.tune_layers(class);
+        self.tune_layers(class, true);
         if self.layers.push(class, block, &self.cache) {
             // They were closed, or this thread's heap was another one a moment ago.
             return self.tally.layer_freed(class, block);
@@ -300,15 +307,18 @@ impl Heap {
     }
 
     /// Finds a place for blocks that leave the magazine: the newest go to the layers behind it as far
-    /// as those have room, the others home.
+    /// as those have room, the others home, by the layer that takes them there if it takes them.
     ///
     /// # Safety
     /// As for `Bins::flush`.
     #[inline(always)]
     unsafe fn spill(&mut self, class: usize, blocks: *const *mut u8, count: usize) {
         let mut home = count - self.layers.room_behind(class).min(count);
-        // SAFETY: as the caller promised.
-        unsafe { self.bins.flush(class, blocks, home) };
+        // SAFETY: as the caller promised; `sent` of the first `home` blocks are gone.
+        unsafe {
+            let sent = self.layers.send(class, core::slice::from_raw_parts(blocks, home));
+            self.bins.flush(class, blocks.add(sent), home - sent);
+        }
         while home < count {
             // SAFETY: as the caller promised; `home` is in range.
             unsafe {
@@ -330,19 +340,27 @@ impl Heap {
             unsafe { bins.flush(class, blocks, count) };
         });
         // A class that is in use, or that is to hold less, obeys at once.
-        if stack::ON && (self.cache.is_used(class) || stack::limited()) {
-            self.tune_layers(class);
-        }
+        let in_use = self.cache.is_used(class);
+        self.tune_layers(class, in_use);
     }
 
     /// Shrinks the layers in front that have been idle, and obeys the settings of now.
     #[inline(always)]
     fn decay_layers(&mut self, class: usize) {
-        self.tune_layers(class);
+        self.tune_layers(class, true);
         let bins = &mut self.bins;
         self.layers.decay(class, &mut |blocks, count| {
             // SAFETY: as in `tune_layers`.
             unsafe { bins.flush(class, blocks, count) };
+        });
+    }
+
+    /// Brings every block home that waits between the threads and the worker.
+    pub(crate) fn take_in(&mut self) {
+        handoff::take_in(|batch| {
+            let blocks = batch.blocks();
+            // SAFETY: blocks of a batch were given back by the program or never handed out.
+            unsafe { self.bins.flush(batch.class(), blocks.as_ptr(), blocks.len()) };
         });
     }
 

@@ -179,6 +179,13 @@ static void test_figures(void) {
         {"served.mapping", stats.served[HAK_SERVED_MAPPING], 1},
         {"hdr_meta_mismatch", stats.hdr_meta_mismatch, 1},
         {"hdr_meta_fast", stats.hdr_meta_fast, 1},
+        {"pool_hotbox.hits", stats.pool_hotbox[HAK_POOL_HITS], 1},
+        {"pool_hotbox.refilled_blocks", stats.pool_hotbox[HAK_POOL_REFILLED_BLOCKS], 1},
+        {"pool_hotbox.spilled_blocks", stats.pool_hotbox[HAK_POOL_SPILLED_BLOCKS], 1},
+        {"pool_hotbox.closed", stats.pool_hotbox[HAK_POOL_CLOSED], 1},
+        {"background_spill.refused", stats.background_spill[HAK_SPILL_REFUSED], 1},
+        {"background_spill.waiting", stats.background_spill[HAK_SPILL_WAITING], 0},
+        {"background_bin.returned", stats.background_bin[HAK_BIN_RETURNED], 0},
     };
     for (unsigned i = 0; i < sizeof figures / sizeof *figures; i++) {
         uint64_t value = 77;

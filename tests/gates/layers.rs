@@ -2,7 +2,7 @@
 //! what it serves; closed, it serves nothing.
 
 use super::child::{self, layered};
-use super::{Blocks, C7_FREES, FREE_CALLS, FRONT};
+use super::{Blocks, C7_FREES, FREE_CALLS, FRONT, POOL};
 use crate::common::walk;
 use hakmem::{LAYERS, LayerCount, Reading, raw, stats};
 
@@ -20,7 +20,10 @@ const COVERED: &[(&str, &[usize])] = &[
     ("heap-v2", &[0, 1, 2, 3]),
     ("sfc", &[0, 1, 2, 3, 4, 5, 6, 7]),
     ("hot-pop", &[0, 1, 2, 3]),
+    ("pool-hotbox-v2", &[8]),
     ("tls-sll", &[0, 1, 2, 3, 4, 5, 6, 7, 8]),
+    ("background-spill", &[0, 1, 2, 3, 4, 5, 6, 7, 8]),
+    ("background-bin", &[0, 1, 2, 3, 4, 5, 6, 7, 8]),
 ];
 
 /// A size of each class group.
@@ -44,6 +47,12 @@ fn served() -> [u64; LAYERS] {
 fn first_of(group: usize) -> Option<usize> {
     layers().iter().position(|layer| layer.compiled_in && !layer.behind && layer.covers[group])
 }
+
+/// The same for the mid tier, once the pool is open.
+const MID: usize = 8;
+
+/// The setting that opens the pool of the mid tier, in a build that has it.
+const POOL_OPEN: &[(&str, &str)] = if POOL { &[("HAKMEM_POOL_HOTBOX", "on")] } else { &[] };
 
 #[test]
 fn layers_are_told_in_order_with_what_they_cover() {
@@ -69,11 +78,11 @@ fn missing(gate: &'static str) -> Reading<u64> {
 
 #[test]
 fn the_first_layer_of_a_class_serves_it() {
-    child::run_with_layers("layers::the_first_layer_of_a_class_serves_it", "", &[], || {
+    child::run_with_layers("layers::the_first_layer_of_a_class_serves_it", "", POOL_OPEN, || {
         if !FRONT {
             return;
         }
-        for (group, size) in SIZES.into_iter().enumerate() {
+        for (group, size) in SIZES.into_iter().chain([5000]).enumerate() {
             // Opens the class's layers: a refill, and a free.
             free(raw::malloc(size));
             let before = served();
@@ -86,13 +95,13 @@ fn the_first_layer_of_a_class_serves_it() {
             }
             assert_eq!(served(), wanted, "{size} bytes");
         }
-        // The mid tier has no layer.
+        // The rest of the mid tier has no layer in front.
         let before = served();
-        (0..100).for_each(|_| free(raw::malloc(5000)));
-        assert_eq!(served(), before);
+        (0..100).for_each(|_| free(raw::malloc(40_000)));
+        assert_eq!((served(), first_of(MID).is_some()), (before, POOL));
         let total = stats().served.value().expect("compiled in");
         assert_eq!(total.front_layers, served().iter().sum::<u64>());
-        assert_eq!(total.total(), 8 * 1001 + 100);
+        assert_eq!(total.total(), 9 * 1001 + 100);
     })
     .is_quiet();
 }
@@ -139,8 +148,11 @@ fn a_picture_shows_the_layers_of_this_build() {
     assert_eq!(names, wanted, "{text}");
     for layer in all.iter().filter(|layer| layer.compiled_in) {
         let row = picture.lines().find(|line| line.contains(layer.name)).expect("its row");
-        let marks: Vec<bool> = row[22..].split_whitespace().map(|mark| mark == "#").collect();
-        assert_eq!(marks, layer.covers, "{row}");
+        let marks: Vec<&str> = row[22..].split_whitespace().collect();
+        assert_eq!(layer.covers.map(|covers| if covers { "#" } else { "." }), marks[..9], "{row}");
+        // Nothing asks for the pool here.
+        let closed = layer.name == "pool-hotbox-v2";
+        assert_eq!(marks.get(9), closed.then_some(&"(closed)"), "{row}");
     }
 }
 

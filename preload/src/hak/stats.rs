@@ -3,7 +3,8 @@
 use core::ffi::{CStr, c_char, c_int};
 
 use hakmem::{
-    BadClasses, CacheCounts, ClassGroup, OsCalls, Reading, RemoteQueues, Served, SlabFrees,
+    BackgroundBin, BackgroundSpill, BadClasses, CacheCounts, ClassGroup, OsCalls, PoolHotbox,
+    Reading, RemoteQueues, Served, SlabFrees,
 };
 
 use crate::errno;
@@ -20,6 +21,12 @@ const LENGTHS: usize = 8;
 const CALLS: usize = 6;
 /// `HAK_SERVERS`.
 const SERVERS: usize = 9;
+/// `HAK_POOL_COUNTERS`.
+const POOL_COUNTERS: usize = 12;
+/// `HAK_SPILL_COUNTERS`.
+const SPILL_COUNTERS: usize = 4;
+/// `HAK_BIN_COUNTERS`.
+const BIN_COUNTERS: usize = 3;
 
 /// `struct hak_stats`.
 #[repr(C)]
@@ -46,6 +53,9 @@ pub struct Stats {
     served: [u64; SERVERS],
     hdr_meta_mismatch: u64,
     hdr_meta_fast: u64,
+    pool_hotbox: [u64; POOL_COUNTERS],
+    background_spill: [u64; SPILL_COUNTERS],
+    background_bin: [u64; BIN_COUNTERS],
 }
 
 /// A gate's table as C sees it.
@@ -111,6 +121,28 @@ impl Stats {
             }),
             hdr_meta_mismatch: stats.hdr_meta_mismatch.value().unwrap_or(NOT_COMPILED_IN),
             hdr_meta_fast: stats.hdr_meta_fast.value().unwrap_or(NOT_COMPILED_IN),
+            pool_hotbox: row(stats.pool_hotbox, |pool: PoolHotbox| {
+                [
+                    pool.hits,
+                    pool.draws,
+                    pool.drawn_blocks,
+                    pool.refills,
+                    pool.refilled_blocks,
+                    pool.refill_failures,
+                    pool.frees,
+                    pool.spills,
+                    pool.spilled_blocks,
+                    pool.overflows,
+                    pool.idle,
+                    pool.closed,
+                ]
+            }),
+            background_spill: row(stats.background_spill, |by: BackgroundSpill| {
+                [by.spilled, by.brought_home, by.refused, by.waiting]
+            }),
+            background_bin: row(stats.background_bin, |by: BackgroundBin| {
+                [by.stocked, by.taken, by.returned]
+            }),
         }
     }
 }
