@@ -141,14 +141,6 @@ fn the_pool_hotbox_is_open_in_fast_and_research() {
     });
 }
 
-/// The lines that `print_config` has for a setting.
-fn row(name: &str) -> String {
-    let mut table = String::new();
-    hakmem::print_config(&mut table).expect("a string takes everything");
-    let start = format!("HAKMEM_{name} ");
-    table.lines().find(|line| line.contains(&start)).expect("a row").to_owned()
-}
-
 #[test]
 fn what_a_mode_lacks_is_said_once_and_what_runs_is_shown() {
     let test = "what_a_mode_lacks_is_said_once_and_what_runs_is_shown";

@@ -369,6 +369,7 @@ pub(crate) struct Look {
 }
 
 pub(crate) fn look() -> Look {
+    // Relaxed: sums that nothing is decided on.
     let of = |gauge: &AtomicU64| gauge.load(Ordering::Relaxed);
     Look {
         spilled: of(&GAUGES.spilled),

@@ -25,7 +25,11 @@ static STOCK: Guarded<Bins> = Guarded::new(Bins::new(&PENDING));
 pub(super) unsafe fn fill_bins() -> bool {
     // SAFETY: guarded, as the caller promised.
     let bins = unsafe { STOCK.get_mut() };
-    handoff::short().filter(|&class| fill_bin(bins, class)).count() != 0
+    let mut came = false;
+    for class in handoff::short() {
+        came |= fill_bin(bins, class);
+    }
+    came
 }
 
 fn fill_bin(bins: &mut Bins, class: usize) -> bool {
