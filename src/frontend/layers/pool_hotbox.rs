@@ -187,14 +187,14 @@ unsafe impl FrontendLayer for PoolHotbox {
     }
 
     fn refill(&mut self, class: usize, fill: Fill<'_>) -> Option<*mut u8> {
-        let room = self.0.capacity(class);
-        if room == 0 || self.state(class).deep {
+        if self.state(class).deep {
             return None;
         }
-        let got = self.0.fill(class, room.div_ceil(2), fill);
+        let block = self.0.refill(class, self.0.capacity(class).div_ceil(2), fill)?;
+        let got = self.0.count(class) + usize::from(!block.is_null());
         self.tally().pool(if got == 0 { Pool::RefillFailures } else { Pool::Refills });
         self.tally().pool_blocks(Pool::RefilledBlocks, got);
-        Some(self.0.pop(class))
+        Some(block)
     }
 }
 
