@@ -33,7 +33,7 @@ use threads::{Planted, Soak};
 
 /// What the model asks of its surroundings: only its count of blocks in slabs depends on it, which
 /// nothing here reads.
-const HARDENED: bool = false;
+const RESERVED: usize = 0;
 
 const HELP: &str = "\
 Runs mixed threads on hakmem, checks every block's content, and prints lines of JSON.
