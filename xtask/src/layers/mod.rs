@@ -3,7 +3,7 @@
 //! The heap's predecessor had eleven layers on one path and ran at a quarter of the system's speed.
 //! This builds the library with the unified cache alone, then with more and more of the layers in front
 //! of it, in the order in which a request asks them, and counts and times each. [`measure`] does that,
-//! [`stacks`] is what comes out, shown by [`report`] and [`picture`].
+//! [`stacks`] is what comes out, shown by [`mod@report`] and [`picture`].
 
 mod measure;
 mod picture;
