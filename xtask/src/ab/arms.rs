@@ -6,7 +6,7 @@
 
 use super::link::{Linker, Moved};
 use super::object::Code;
-use super::process::Program;
+use super::process::{Program, Variable};
 use crate::shared::registry::{PACKAGE, Registry};
 use crate::shared::{command, paths};
 use anyhow::{Context, Result, bail};
@@ -98,6 +98,8 @@ pub struct Arm {
     pub program: PathBuf,
     /// What is preloaded, if anything is.
     pub preload: Option<Preload>,
+    /// The heap's settings while it runs.
+    pub variables: Vec<Variable>,
     /// The functions of that link, by symbol.
     pub functions: BTreeMap<String, u64>,
     /// The code before linking, what the linker drops left out. Empty with a preloaded library.
@@ -194,7 +196,8 @@ impl Arm {
         let functions = super::link::addresses(&file)?;
         let mut code = Code::load(&linker.inputs())?;
         code.retain(&super::link::symbols(&file)?);
-        Ok(Arm { linker, moved, program: file, preload: None, functions, code, units })
+        let variables = Vec::new();
+        Ok(Arm { linker, moved, program: file, preload: None, variables, functions, code, units })
     }
 
     /// The default build of this checkout, in the folder of an arm without further gates.
@@ -209,6 +212,7 @@ impl Arm {
             moved: program.moved,
             program: program.file.clone(),
             preload,
+            variables: Vec::new(),
             functions: BTreeMap::new(),
             code: Code::default(),
             units: program.units.clone(),
@@ -221,7 +225,7 @@ impl Arm {
             Preload::Fixed(library) => library.clone(),
             Preload::Linked(library) => library.file.clone(),
         });
-        Program { file: self.program.clone(), preload }
+        Program { file: self.program.clone(), preload, variables: self.variables.clone() }
     }
 
     /// The arm in the layout that `seed` stands for, as a file called `name`. Names of one length
@@ -230,14 +234,15 @@ impl Arm {
         let file = folder.join(name);
         self.linker.link(&file, Some(seed))?;
         let library = folder.join(format!("{name}.so"));
+        let variables = self.variables.clone();
         match &self.preload {
-            None => return Ok(Program { file, preload: None }),
+            None => return Ok(Program { file, preload: None, variables }),
             Some(Preload::Linked(preload)) => preload.linker.link(&library, Some(seed))?,
             Some(Preload::Fixed(from)) => std::fs::copy(from, &library)
                 .map(drop)
                 .with_context(|| format!("cannot copy {}", from.display()))?,
         }
-        Ok(Program { file, preload: Some(library) })
+        Ok(Program { file, preload: Some(library), variables })
     }
 
     /// True if the linker can put all of this arm's code in another order, but for a peer's.
@@ -254,8 +259,8 @@ impl Arm {
     pub fn of(fixture: super::fixture::FixtureArm) -> Arm {
         let super::fixture::FixtureArm { linker, code, program } = fixture;
         let functions = super::link::addresses(&program).expect("a program");
-        let (moved, units) = (Moved::default(), BTreeMap::new());
-        Arm { linker, moved, program, preload: None, functions, code, units }
+        let (moved, units, variables) = (Moved::default(), BTreeMap::new(), Vec::new());
+        Arm { linker, moved, program, preload: None, variables, functions, code, units }
     }
 
     /// The features of the allocator in this arm.

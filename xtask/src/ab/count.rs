@@ -4,6 +4,7 @@
 //! Both are exact for one thread. A run that its limit cuts off gives lower bounds and says so.
 
 use super::probe::Probed;
+use super::process::Variable;
 use crate::shared::{callgrind, command, paths};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -68,6 +69,8 @@ pub struct Subject<'a> {
     pub functions: &'a BTreeMap<String, u64>,
     /// The addresses of the instructions to count.
     pub places: BTreeSet<u64>,
+    /// The heap's settings.
+    pub variables: &'a [Variable],
 }
 
 /// Runs the program with `arguments` and counts.
@@ -81,7 +84,7 @@ pub fn count(
     match counter {
         Counter::Callgrind => by_callgrind(subject, arguments, limit, scratch),
         Counter::Breakpoints => {
-            let probed = super::probe::run(subject.program, arguments, &subject.places, limit)?;
+            let probed = super::probe::run(subject, arguments, limit)?;
             let Probed { executed, partial, printed } = probed;
             Ok(Counts { executed, total: None, partial, printed })
         }
@@ -99,7 +102,7 @@ fn by_callgrind(
     // Valgrind appends to no file that exists.
     let _ = std::fs::remove_file(&file);
     let mut run = callgrind::command(&file);
-    run.arg(program).args(arguments);
+    run.arg(program).args(arguments).envs(subject.variables.iter().cloned());
     run.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child =
         run.spawn().with_context(|| format!("cannot start `{}`", command::show(&run)))?;
@@ -157,7 +160,7 @@ mod tests {
         let places: BTreeSet<u64> = places
             .flat_map(|(at, offsets)| offsets.iter().map(move |offset| at + offset))
             .collect();
-        let subject = Subject { program: &program, functions: &functions, places };
+        let subject = Subject { program: &program, functions: &functions, places, variables: &[] };
         let arguments = ["--scenario", scenario, "--ops", &ops.to_string()].map(str::to_owned);
         let counts =
             count(counter, &subject, &arguments, Duration::from_secs(60), fixture.folder())

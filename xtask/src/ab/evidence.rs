@@ -109,7 +109,12 @@ impl Counting<'_> {
         let own = places(arm, &side.own);
         let moved = places(arm, &side.moved);
         let places = own.union(&moved).copied().collect();
-        let subject = Subject { program: &arm.program, functions: &arm.functions, places };
+        let subject = Subject {
+            program: &arm.program,
+            functions: &arm.functions,
+            places,
+            variables: &arm.variables,
+        };
         let counts = count::count(
             self.counter,
             &subject,

@@ -375,8 +375,11 @@ fn build_gates(question: Question) -> Result<Built> {
     let (gates, both) = question.features().context("a question about gates")?;
     let recipes = Recipe::pair(&gates, &both);
     let phrases = question.arms_at_length();
-    let out = part(&phrases.0, || Arm::build(&recipes.0))?;
-    let with = part(&phrases.1, || Arm::build(&recipes.1))?;
+    let mut out = part(&phrases.0, || Arm::build(&recipes.0))?;
+    let mut with = part(&phrases.1, || Arm::build(&recipes.1))?;
+    for arm in [&mut out, &mut with] {
+        arm.variables = question.variables();
+    }
     let features = arms::one_difference(&out, &with, &gates)?;
     let (worktrees, missing) = (Vec::new(), Vec::new());
     Ok(Built { question, out, with, features, worktrees, missing })

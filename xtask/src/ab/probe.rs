@@ -4,6 +4,7 @@
 //! With several, a thread may slip past a breakpoint while another is stepped over it: the counts
 //! are then lower bounds and say so.
 
+use super::count::Subject;
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, OpenOptions};
@@ -29,17 +30,14 @@ const BREAKPOINT: u8 = 0xcc;
 const RIP: usize =
     std::mem::offset_of!(libc::user, regs) + std::mem::offset_of!(libc::user_regs_struct, rip);
 
-/// Runs `program` with a breakpoint at each of `places`, addresses of instructions in the file.
-pub fn run(
-    program: &Path,
-    arguments: &[String],
-    places: &BTreeSet<u64>,
-    limit: Duration,
-) -> Result<Probed> {
+/// Runs a program with a breakpoint at each of its places, addresses of instructions in the file.
+pub fn run(subject: &Subject<'_>, arguments: &[String], limit: Duration) -> Result<Probed> {
+    let (program, places) = (subject.program, &subject.places);
     let mut command = Command::new(program);
     command
         .args(arguments)
         .env_clear()
+        .envs(subject.variables.iter().cloned())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());

@@ -1,5 +1,6 @@
 //! Running a scenario so that nothing but the program itself decides its time: a fresh process,
-//! on one processor, at fixed addresses, with an environment that holds nothing but padding.
+//! on one processor, at fixed addresses, with an environment that holds nothing but padding and the
+//! settings that the gates in question ask for.
 
 use crate::shared::command;
 use anyhow::{Context, Result, bail};
@@ -38,6 +39,9 @@ pub struct Ran {
     pub cpu_ms: f64,
 }
 
+/// A setting of the heap: the name of its variable, and the value.
+pub type Variable = (String, String);
+
 /// What to run: a program file, and the library to preload into it, if any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
@@ -45,13 +49,15 @@ pub struct Program {
     pub file: PathBuf,
     /// What goes between it and the C library.
     pub preload: Option<PathBuf>,
+    /// The heap's settings.
+    pub variables: Vec<Variable>,
 }
 
 impl Program {
     /// A program as it is.
     #[cfg(test)]
     pub fn plain(file: &Path) -> Program {
-        Program { file: file.to_owned(), preload: None }
+        Program { file: file.to_owned(), preload: None, variables: Vec::new() }
     }
 
     /// The command line by which a person runs the same.
@@ -60,7 +66,9 @@ impl Program {
             .preload
             .as_ref()
             .map_or(String::new(), |library| format!("LD_PRELOAD={} ", library.display()));
-        format!("{preload}{} {}", self.file.display(), arguments.join(" "))
+        let variables: String =
+            self.variables.iter().map(|(name, value)| format!("{name}={value} ")).collect();
+        format!("{variables}{preload}{} {}", self.file.display(), arguments.join(" "))
     }
 }
 
@@ -77,6 +85,7 @@ pub struct Conditions {
 pub fn run(program: &Program, arguments: &[String], conditions: Conditions) -> Result<Ran> {
     let mut command = Command::new(&program.file);
     command.args(arguments).env_clear().env("PADDING", "x".repeat(conditions.padding));
+    command.envs(program.variables.iter().cloned());
     if let Some(library) = &program.preload {
         command.env("LD_PRELOAD", library);
     }
@@ -338,6 +347,7 @@ mod tests {
         let program = Program {
             file: PathBuf::from("/bin/echo"),
             preload: Some(PathBuf::from("/nonexistent.so")),
+            variables: Vec::new(),
         };
         let error = run(&program, &["{}".to_owned()], conditions(0)).unwrap_err().to_string();
         assert!(
@@ -345,6 +355,20 @@ mod tests {
                 && error.contains("without its library"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_program_gets_the_settings_and_nothing_else() {
+        let script = "test \"$HAKMEM_TRIED\" = on && test -z \"$HOME\" || exit 3; echo '{}'";
+        let sh = Program {
+            variables: vec![("HAKMEM_TRIED".to_owned(), "on".to_owned())],
+            ..Program::plain(Path::new("/bin/sh"))
+        };
+        let arguments = ["-c", script].map(str::to_owned);
+        // It gets as far as to print what is no figure.
+        let error = run(&sh, &arguments, conditions(0)).unwrap_err().to_string();
+        assert!(error.contains("instead of its figures"), "{error}");
+        assert!(error.contains("`HAKMEM_TRIED=on /bin/sh -c"), "{error}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! in order to decide something.
 
 use super::judge::Verdict;
+use super::process::Variable;
 use crate::bench::peers;
 use crate::shared::default_build::DefaultBuild;
 use crate::shared::registry::{Gate, Kind, Registry, nearest};
@@ -153,6 +154,9 @@ impl Question {
                 let others = beside.difference(needs).cloned().collect();
                 say(&others, "of the default build on in both arms");
                 say(apart, "of the default build off in both arms, as they do not go with it");
+                for (name, value) in self.variables() {
+                    more += &format!("; {name}={value} in both arms");
+                }
                 match &gates[..] {
                     [gate] => {
                         format!("{}, {} path: {}{more}", gate.kind.name(), gate.path, gate.counts)
@@ -172,6 +176,14 @@ impl Question {
                 "the same program with hakmem preloaded and with {peer} {version} preloaded"
             ),
         }
+    }
+
+    /// The settings without which the gates' code would not run: `settings` of their rows.
+    pub fn variables(&self) -> Vec<Variable> {
+        let Question::Gates { gates, .. } = self else { return Vec::new() };
+        let all: BTreeSet<String> = gates.iter().flat_map(|gate| gate.listed("settings")).collect();
+        let pairs = all.iter().filter_map(|setting| setting.split_once('='));
+        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
     /// The kind that decides how gates are judged: of several, the one with the strictest rule.
@@ -374,7 +386,7 @@ mod tests {
                 .collect(),
         };
         let gates = [
-            gate("pool", Kind::Policy, &[], &[]),
+            gate("pool", Kind::Policy, &[], &[("settings", "HAKMEM_POOL=on")]),
             gate("pool-stats", Kind::Telemetry, &["pool"], &[]),
             gate("calls", Kind::Telemetry, &[], &[]),
             gate("log", Kind::Diagnostic, &[], &[("needs", "calls")]),
@@ -410,6 +422,14 @@ mod tests {
             gates.iter().map(|gate| gate.name.as_str()).collect(),
             needs.iter().map(String::as_str).collect(),
         )
+    }
+
+    #[test]
+    fn what_a_gate_is_opened_by_is_set_in_both_arms() {
+        let (pool, calls) = (ask(&["pool", "calls"]).unwrap(), ask(&["calls"]).unwrap());
+        assert_eq!(pool.variables(), [("HAKMEM_POOL".to_owned(), "on".to_owned())]);
+        assert!(pool.about().contains("; HAKMEM_POOL=on in both arms"), "{}", pool.about());
+        assert_eq!((calls.variables(), calls.about().contains("HAKMEM")), (vec![], false));
     }
 
     #[test]

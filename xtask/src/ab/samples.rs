@@ -74,6 +74,10 @@ pub fn key(arms: (&arms::Arm, &arms::Arm), settings: &Settings) -> Result<String
     let mut hasher = DefaultHasher::new();
     for arm in [arms.0, arms.1] {
         let program = arm.as_compiled();
+        for (name, value) in &program.variables {
+            hasher.write(name.as_bytes());
+            hasher.write(value.as_bytes());
+        }
         for file in std::iter::once(&program.file).chain(&program.preload) {
             let bytes =
                 std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;

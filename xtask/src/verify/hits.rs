@@ -6,7 +6,7 @@
 
 use super::sites::Site;
 use crate::ab::count::{self, Counter, Subject};
-use crate::ab::process;
+use crate::ab::process::{self, Variable};
 use crate::ab::scenario::Scenario;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
@@ -55,6 +55,8 @@ pub struct Target<'a> {
     pub program: &'a Path,
     /// Its functions, by symbol.
     pub functions: &'a BTreeMap<String, u64>,
+    /// The heap's settings.
+    pub variables: &'a [Variable],
 }
 
 /// Counts in each scenario, two at a time: counting is exact whatever else runs.
@@ -145,7 +147,8 @@ fn run(
 ) -> Result<Run> {
     let copies: Vec<Vec<Vec<u64>>> = sites.iter().map(|site| addresses(arm, site)).collect();
     let places: BTreeSet<u64> = copies.iter().flatten().flatten().copied().collect();
-    let subject = Subject { program: arm.program, functions: arm.functions, places };
+    let Target { program, functions, variables } = *arm;
+    let subject = Subject { program, functions, places, variables };
     let arguments =
         ["--scenario", &scenario.name, "--ops", &operations.to_string()].map(str::to_owned);
     let counts = count::count(counter, &subject, &arguments, LIMIT, scratch)?;
@@ -202,7 +205,7 @@ mod tests {
         let program = fixture.folder().join("counted");
         with.linker.link(&program, None).unwrap();
         let functions = link::addresses(&program).unwrap();
-        let target = Target { program: &program, functions: &functions };
+        let target = Target { program: &program, functions: &functions, variables: &[] };
         let rows = count(&target, &sites, &[scenario(name, 10_000)], counter, &|_| ()).unwrap();
         assert_eq!(rows[0].failed, None);
         assert_eq!(rows[0].operations, 300);

@@ -89,7 +89,9 @@ fn verify(args: &Args, question: &Question) -> Result<Report> {
     });
     let counter = Counter::pick();
     let bar = term::progress("Counting", scenarios.len() as u64);
-    let target = hits::Target { program: &with.program, functions: &with.functions };
+    let variables = question.variables();
+    let target =
+        hits::Target { program: &with.program, functions: &with.functions, variables: &variables };
     let rows = hits::count(&target, &sites, &scenarios, counter, &|name| {
         bar.set_message(name.to_owned());
         bar.inc(1);
