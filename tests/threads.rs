@@ -210,7 +210,9 @@ fn many_threads_at_once() {
     let stats = hakmem::stats();
     // Two rounds of as many threads: the second lived on the heaps of the first.
     assert!(stats.heaps <= THREADS + 16, "{} heaps", stats.heaps);
-    assert!(stats.parked_heaps >= THREADS, "{} parked", stats.parked_heaps);
+    // The worker takes a parked heap out while it looks after it.
+    let visited = usize::from(cfg!(feature = "background-worker"));
+    assert!(stats.parked_heaps + visited >= THREADS, "{} parked", stats.parked_heaps);
 }
 
 #[test]
