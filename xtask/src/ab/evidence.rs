@@ -22,7 +22,7 @@ const LONGEST_NS: f64 = 60e6;
 /// weigh the same, so that 1 % more of them is not 1 % more work.
 const LEAST_OPS: u64 = 1000;
 /// How long one counting run may take.
-const COUNTING_LIMIT: Duration = Duration::from_secs(20);
+const COUNTING_LIMIT: Duration = Duration::from_secs(60);
 
 /// How often what differs ran, in one scenario. Pairs are (arm without, arm with).
 #[derive(Clone, Debug, Serialize, Deserialize)]
