@@ -18,7 +18,7 @@
 //! Assumes that class 0 (no class) may be asked for and pushed: it finds every layer empty and full.
 
 use super::magazine::UnifiedCache;
-use crate::class::{self, CANARY, COUNT, FIRST_MID, GROUPS};
+use crate::class::{self, COUNT, FIRST_MID, GROUPS, RESERVED};
 use crate::telemetry::tally::Handle;
 use core::fmt;
 
@@ -146,7 +146,8 @@ impl ClassMask {
 
     /// The classes of the mid tier whose blocks have more than `from` bytes, and `to` at most.
     pub(crate) const fn mid(from: usize, to: usize) -> ClassMask {
-        let (first, last) = (class::mid_class(from - CANARY + 1), class::mid_class(to - CANARY));
+        let (first, last) =
+            (class::mid_class(from - RESERVED + 1), class::mid_class(to - RESERVED));
         ClassMask((1 << (last + 1)) - (1 << first))
     }
 

@@ -245,11 +245,11 @@ mod tests {
     #[test]
     fn it_covers_2_to_32_kib() {
         for (size, wanted) in [(2048, false), (2049, true), (32 << 10, true), (33 << 10, false)] {
-            let class = class_of(size - crate::class::CANARY);
+            let class = class_of(size - crate::class::RESERVED);
             assert_eq!(CLASSES.has(class), wanted, "{size}");
         }
         let of = |size: usize| {
-            let class = class_of(size - crate::class::CANARY);
+            let class = class_of(size - crate::class::RESERVED);
             (fit(class, START_BYTES, START), PoolHotbox::most(class))
         };
         assert_eq!([of(4096), of(16 << 10), of(32 << 10)], [(16, 32), (8, 16), (4, 8)]);
