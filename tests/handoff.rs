@@ -21,9 +21,6 @@ const WORKER: &[(&str, &str)] = if cfg!(feature = "background-worker") {
 } else {
     &[]
 };
-/// None, however large the program.
-const ALONE: &[(&str, &str)] =
-    if cfg!(feature = "background-worker") { &[("HAKMEM_WORKER", "off")] } else { &[] };
 /// What the queue of overflow holds: batches, blocks of one, and bytes.
 const PLACES: u64 = 128;
 const BLOCKS: u64 = 30;
@@ -93,7 +90,7 @@ fn a_full_queue_refuses_and_what_it_holds_waits_for_whoever_comes() {
         assert_eq!(stats().in_use_bytes, 0, "memory is lost");
     })
     .is_quiet();
-    child::run(test, "bytes", ALONE, || {
+    child::run(test, "bytes", child::NO_WORKER, || {
         fault::man_queues(true);
         flood(200_000, 300);
         let full = spilled();

@@ -4,7 +4,7 @@
 mod common;
 
 use common::random::Random;
-use common::{HARDENED, alone, memory, rounds, walk};
+use common::{HARDENED, alone, child, memory, rounds, walk};
 use hakmem::raw;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
@@ -130,51 +130,58 @@ fn a_ring_of_threads_passes_blocks_on() {
 
 #[test]
 fn threads_in_turn_share_one_parked_heap() {
-    let _alone = alone();
-    let run = |stamp: usize| {
-        thread::spawn(move || {
-            let parcels: Vec<Parcel> =
-                (0..50).map(|n| Parcel::new(1 + (stamp * 31 + n * 97) % 3000, n as u8)).collect();
-            parcels.into_iter().for_each(Parcel::free);
-        })
-        .join()
-        .expect("the thread");
-    };
-    run(0);
-    let (heaps, metadata) = (hakmem::stats().heaps, hakmem::stats().metadata_bytes);
-    for stamp in 0..rounds(5000) {
-        run(stamp);
-    }
-    let after = hakmem::stats();
-    assert_eq!(after.heaps, heaps, "every thread takes the heap that the last one left");
-    assert_eq!(after.metadata_bytes, metadata, "metadata does not grow with threads");
-    walk();
+    // A worker would take the parked heap out, to look after it.
+    child::run("threads_in_turn_share_one_parked_heap", "", child::NO_WORKER, || {
+        let run = |stamp: usize| {
+            thread::spawn(move || {
+                let parcels: Vec<Parcel> = (0..50)
+                    .map(|n| Parcel::new(1 + (stamp * 31 + n * 97) % 3000, n as u8))
+                    .collect();
+                parcels.into_iter().for_each(Parcel::free);
+            })
+            .join()
+            .expect("the thread");
+        };
+        run(0);
+        let (heaps, metadata) = (hakmem::stats().heaps, hakmem::stats().metadata_bytes);
+        for stamp in 0..rounds(5000) {
+            run(stamp);
+        }
+        let after = hakmem::stats();
+        assert_eq!(after.heaps, heaps, "every thread takes the heap that the last one left");
+        assert_eq!(after.metadata_bytes, metadata, "metadata does not grow with threads");
+        walk();
+    })
+    .is_quiet();
 }
 
 #[test]
 fn a_heap_taken_over_brings_its_cached_blocks_along() {
-    let _alone = alone();
-    let held = |size: usize| {
-        thread::spawn(move || {
-            let at = raw::malloc(size);
-            // SAFETY: ours.
-            unsafe { raw::free(at) };
-            at.addr()
-        })
-        .join()
-        .expect("the thread")
-    };
-    if HARDENED {
-        return; // What was freed last waits in the quarantine.
-    }
-    for size in [16, 100, 1000, 5000, 100_000, 1 << 20] {
-        let first = held(size);
-        let carved = walk().carved;
-        for _ in 0..100 {
-            assert_eq!(held(size), first, "the next thread gets the block that is warm");
+    // A worker would take the parked heap out, to look after it.
+    child::run("a_heap_taken_over_brings_its_cached_blocks_along", "", child::NO_WORKER, || {
+        let held = |size: usize| {
+            thread::spawn(move || {
+                let at = raw::malloc(size);
+                // SAFETY: ours.
+                unsafe { raw::free(at) };
+                at.addr()
+            })
+            .join()
+            .expect("the thread")
+        };
+        if HARDENED {
+            return; // What was freed last waits in the quarantine.
         }
-        assert!(walk().carved <= carved, "blocks were carved for nothing");
-    }
+        for size in [16, 100, 1000, 5000, 100_000, 1 << 20] {
+            let first = held(size);
+            let carved = walk().carved;
+            for _ in 0..100 {
+                assert_eq!(held(size), first, "the next thread gets the block that is warm");
+            }
+            assert!(walk().carved <= carved, "blocks were carved for nothing");
+        }
+    })
+    .is_quiet();
 }
 
 #[test]

@@ -15,6 +15,10 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// The value of a variable that a case is to run without, where the surroundings would set it.
 pub const UNSET: &str = "\0";
 
+/// For a child that is to have no worker, however large it grows.
+pub const NO_WORKER: &[(&str, &str)] =
+    if cfg!(feature = "background-worker") { &[("HAKMEM_WORKER", "off")] } else { &[] };
+
 /// What a child left behind.
 #[derive(Debug)]
 pub struct Ended {
