@@ -193,6 +193,11 @@ pub fn text(size: i32) -> TextStyle<'static> {
     TextStyle::from((FONT, size).into_font())
 }
 
+/// What stands before a line's name in a legend: a piece of it.
+pub fn dash(color: RGBColor) -> impl Fn((i32, i32)) -> PathElement<(i32, i32)> {
+    move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], color.stroke_width(2))
+}
+
 /// A position on the whole picture as one inside an area of it.
 fn relative(area: &DrawingArea<SVGBackend<'_>, Shift>, at: (i32, i32)) -> (i32, i32) {
     let (x, y) = area.get_base_pixel();

@@ -8,6 +8,7 @@ use crate::bench::counts::{self, Simulate};
 use crate::bench::peers::Allocator;
 use crate::bench::process::{Runner, preload};
 use crate::bench::task::Task;
+use crate::shared::registry::{Gate, Registry};
 use crate::shared::{command, paths, term};
 use anyhow::{Context, Result, ensure};
 use rand::seq::SliceRandom;
@@ -50,7 +51,11 @@ impl Lab {
         preload(&mut print, &library?.allocator());
         print.env("HAKMEM_PRINT_CONFIG", "1");
         let printed = command::output(&mut print)?;
-        let layers = layers(&String::from_utf8_lossy(&printed.stderr));
+        let mut layers = layers(&String::from_utf8_lossy(&printed.stderr));
+        // One that sleeps until a setting wakes it would stand for less than it is.
+        let registry = Registry::read()?;
+        let sleeps = |gate: &Gate| !gate.listed("settings").is_empty();
+        layers.retain(|layer| !registry.gates.get(layer).is_some_and(sleeps));
         ensure!(!layers.is_empty(), "the heap prints no picture of its layers");
         Ok(Lab { builder, runner, step: step_program()?, tasks, layers, folder })
     }

@@ -2,7 +2,7 @@
 //! text left to the viewer's fonts.
 
 use super::stacks::{Stack, Stacks};
-use crate::bench::plot::{color, failed, text};
+use crate::bench::plot::{color, dash, failed, text};
 use anyhow::Result;
 use plotters::prelude::*;
 
@@ -80,9 +80,8 @@ pub fn draw(stacks: &Stacks) -> Result<String> {
         for (at, line) in lines.iter().enumerate() {
             let shade = color(at);
             let series = LineSeries::new(line.points.iter().copied(), shade.stroke_width(2));
-            chart.draw_series(series.point_size(3)).map_err(failed)?.label(&line.name).legend(
-                move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], shade.stroke_width(2)),
-            );
+            let drawn = chart.draw_series(series.point_size(3)).map_err(failed)?;
+            drawn.label(&line.name).legend(dash(shade));
             let whiskers = line.limits.iter().map(|(depth, low, high)| {
                 PathElement::new(vec![(*depth, *low), (*depth, *high)], shade.stroke_width(1))
             });

@@ -2,11 +2,12 @@
 
 use super::Outcome;
 use super::judge::{Memory, Sample};
+use crate::bench::plot::{dash, failed};
 use crate::matrix::grouped;
 use crate::real;
 use crate::shared::document::{self, Column, Part, Tone};
 use crate::shared::page;
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use plotters::prelude::*;
 
 const FONT: &str = "sans-serif";
@@ -117,10 +118,6 @@ pub fn page(outcome: &Outcome) -> Result<String> {
     Ok(page::page(title, &document::html(title, &parts)))
 }
 
-fn failed(error: impl std::fmt::Display) -> anyhow::Error {
-    anyhow!("cannot draw: {error}")
-}
-
 /// Memory over time: at work, in quiet, and the program's own blocks.
 pub fn picture(outcome: &Outcome) -> Result<String> {
     let samples = &outcome.samples;
@@ -163,9 +160,7 @@ pub fn picture(outcome: &Outcome) -> Result<String> {
                 .draw_series(LineSeries::new(points, color.stroke_width(2)))
                 .map_err(failed)?
                 .label(name)
-                .legend(move |(x, y)| {
-                    PathElement::new(vec![(x, y), (x + 18, y)], color.stroke_width(2))
-                });
+                .legend(dash(color));
         }
         chart
             .configure_series_labels()
