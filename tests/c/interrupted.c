@@ -11,7 +11,7 @@
 
 enum { WORKERS = 2, HELD = 300 };
 
-static atomic_int stop;
+static atomic_int stop, started;
 static atomic_ulong handled[WORKERS];
 static __thread int me;
 static int null_device;
@@ -28,6 +28,7 @@ static void on_signal(int number) {
 
 static void *worker(void *argument) {
     me = (int)(uintptr_t)argument;
+    atomic_fetch_add(&started, 1); /* no signal before this: its handler counts for `me` */
     uint64_t random = (uintptr_t)argument * 7919 + 1;
     static unsigned char *held[WORKERS][HELD];
     static size_t size[WORKERS][HELD];
@@ -62,6 +63,7 @@ int main(int count, char **arguments) {
     pthread_t thread[WORKERS];
     for (uintptr_t i = 0; i < WORKERS; i++)
         REQUIRE(pthread_create(&thread[i], NULL, worker, (void *)i) == 0);
+    while (atomic_load(&started) < WORKERS) sched_yield();
     for (unsigned long sent = 0; sent < signals; sent++) {
         int to = (int)(sent % WORKERS);
         unsigned long before = atomic_load(&handled[to]);
