@@ -145,7 +145,15 @@ fn free_large(block: *mut u8) {
     }
     let run = registry::run_of(block);
     // SAFETY: a published run is alive; a block of it that the caller holds keeps it so.
-    let is_run = unsafe { run.as_ref() }.is_some_and(|run| run.class == 0 && run.base == block);
+    let found = unsafe { run.as_ref() };
+    if let Some(slab) = found
+        && slab.class != 0
+        && registry::class_at(block) == 0
+    {
+        // SAFETY: the program has given it back.
+        return unsafe { free_unnamed(block, usize::from(slab.class)) };
+    }
+    let is_run = found.is_some_and(|run| run.class == 0 && run.base == block);
     let freed = lifecycle::with_slots(|slots| {
         if is_run {
             // SAFETY: published, class 0.
@@ -158,6 +166,22 @@ fn free_large(block: *mut u8) {
         misuse::not_ours(block, "free");
     }
     lifecycle::tick_own();
+}
+
+/// Frees a block of a slab that the map of addresses does not name, as a huge block shares its entry.
+///
+/// # Safety
+/// `block` lies in a slab of `class`, and is not used afterwards.
+#[cold]
+#[inline(never)]
+unsafe fn free_unnamed(block: *mut u8, class: usize) {
+    // SAFETY: a sentinel or this thread's heap; both live for ever.
+    let quarantine = unsafe { &(*tls::heap()).quarantine };
+    // SAFETY: as the caller promised.
+    let block = unsafe { harden::checked_free(quarantine, block, class) };
+    if !block.is_null() {
+        overflow(block, class);
+    }
 }
 
 /// A block above the thread cache.
@@ -241,13 +265,12 @@ pub(crate) fn kind_of(block: *const u8, what: &str) -> Kind {
     if guard::owns(block) {
         return Kind::Guarded(guard::usable_size(block, what));
     }
-    let class = registry::class_at(block);
     let run = registry::run_of(block);
     // SAFETY: a published run with a block in use is alive.
     match unsafe { run.as_ref() } {
-        Some(slab) if class != 0 => match slab.index_of(block) {
-            Ok(_) => Kind::Slab(class),
-            Err(wrong) => misuse::bad_block(block, class, wrong),
+        Some(slab) if slab.class != 0 => match slab.index_of(block) {
+            Ok(_) => Kind::Slab(usize::from(slab.class)),
+            Err(wrong) => misuse::bad_block(block, usize::from(slab.class), wrong),
         },
         Some(slab) if slab.base.cast_const() == block && slab.bytes.get() != 0 => Kind::Run(run),
         Some(_) => misuse::not_ours(block, what),

@@ -1,62 +1,18 @@
-//! Where the kernel puts an arena must not matter. The map of addresses is indexed modulo 1 TiB, so
-//! each case steers the first arena to an address that shares its low bits with another.
+//! Where the kernel puts what is ours must not matter. The map of addresses is indexed modulo 1 TiB, so
+//! each case steers an arena, or a huge block that grows, to an address that shares its low bits with
+//! another.
 
 mod common;
 
-use common::{SANITIZED, child, walk};
+use common::places::{Cornered, GIB, boundary_below, steer};
+use common::{HARDENED, MIB, SANITIZED, child, memory, walk};
 use hakmem::raw;
 use std::ptr;
 
-const TIB: usize = 1 << 40;
-const GIB: usize = 1 << 30;
-
-/// The mappings of this process, as address ranges.
-fn mappings() -> Vec<(usize, usize)> {
-    let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc/self/maps");
-    maps.lines()
-        .filter_map(|line| {
-            let (from, to) = line.split(' ').next()?.split_once('-')?;
-            Some((usize::from_str_radix(from, 16).ok()?, usize::from_str_radix(to, 16).ok()?))
-        })
-        .collect()
-}
-
-/// Reserves an address range without memory. False: something is there already.
-fn reserve(from: usize, to: usize) -> bool {
-    // SAFETY: MAP_FIXED_NOREPLACE touches no existing mapping.
-    let at = unsafe {
-        libc::mmap(
-            ptr::without_provenance_mut(from),
-            to - from,
-            libc::PROT_NONE,
-            libc::MAP_PRIVATE
-                | libc::MAP_ANONYMOUS
-                | libc::MAP_NORESERVE
-                | libc::MAP_FIXED_NOREPLACE,
-            -1,
-            0,
-        )
-    };
-    at.addr() == from
-}
-
-/// Fills every hole above `boundary + GIB`, so that the next mapping of 1 GiB lies at `boundary`,
-/// the multiple of 1 TiB below everything mapped so far. Gives the boundary.
+/// Steers the next mapping of 1 GiB to the multiple of 1 TiB below everything mapped so far.
 fn steer_to_a_multiple_of_a_tebibyte() -> usize {
-    let all = mappings();
-    // The area of mappings: all that lies within 2 TiB below the stack.
-    let stack = all.last().filter(|range| range.0 < 1 << 47).map_or(1 << 47, |range| range.0);
-    let area: Vec<_> =
-        all.iter().copied().filter(|range| range.0 < stack && stack - range.0 < 32 * TIB).collect();
-    let lowest = area.first().expect("mappings").0;
-    let boundary = (lowest - 2 * GIB) & !(TIB - 1);
-    let mut from = boundary + GIB;
-    for (start, end) in area {
-        if start > from {
-            assert!(reserve(from, start), "{from:#x}..{start:#x}");
-        }
-        from = from.max(end);
-    }
+    let boundary = boundary_below();
+    steer(boundary, GIB);
     boundary
 }
 
@@ -126,5 +82,87 @@ fn a_small_number_is_noticed_at_once_wherever_the_heap_is() {
     if !child::is_child() {
         assert_eq!(ended.signal, Some(libc::SIGABRT), "{ended:#?}");
         assert!(ended.lines()[0].contains("not a block of this heap"), "{ended:#?}");
+    }
+}
+
+/// Blocks on their way to another thread.
+struct Blocks(Vec<*mut u8>);
+
+// SAFETY: whoever has the list has the blocks.
+unsafe impl Send for Blocks {}
+
+impl Blocks {
+    fn free(self) {
+        for at in self.0 {
+            // SAFETY: blocks in use that nobody else has.
+            unsafe { raw::free(at) };
+        }
+    }
+}
+
+#[test]
+fn a_huge_block_and_a_slab_can_share_an_entry() {
+    if SANITIZED || HARDENED {
+        return; // Between guard pages a block grows by a copy.
+    }
+    for case in ["freed there", "resized again"] {
+        let test = "a_huge_block_and_a_slab_can_share_an_entry";
+        child::run(test, case, child::NO_WORKER, || {
+            let mut cornered = Cornered::set_up();
+            // SAFETY: ours.
+            let mut at = unsafe { raw::realloc(cornered.huge, Cornered::NEW) };
+            memory::lift_limit();
+            assert_eq!(at.addr(), cornered.place, "the kernel could not be steered");
+            Cornered::holds(at, Cornered::OLD);
+            assert_eq!(hakmem::stats().huge_blocks, 1);
+            walk();
+            // The slab's blocks are what they were, and change size and come home as any others do.
+            cornered.check();
+            let mut blocks = std::mem::take(&mut cornered.blocks);
+            let count = blocks.len();
+            let grown = blocks.iter().position(|&at| cornered.is_there(at)).expect("there");
+            let grown = blocks.swap_remove(grown);
+            // SAFETY: ours, and as long as asked for.
+            unsafe {
+                let stamp = grown.read();
+                let larger = raw::realloc(grown, 3 * Cornered::BLOCK);
+                let kept = std::slice::from_raw_parts(larger, Cornered::BLOCK);
+                assert!(kept.iter().all(|&byte| byte == stamp));
+                raw::free(larger);
+            }
+            let other = Blocks(blocks.split_off(count / 2));
+            std::thread::spawn(move || other.free()).join().expect("the thread");
+            Blocks(blocks).free();
+            raw::collect();
+            assert_eq!(walk().user(), 0);
+            // So do those of the next slab in that place.
+            let blocks: Vec<_> = (0..count).map(|_| raw::malloc(Cornered::BLOCK)).collect();
+            assert!(blocks.iter().any(|&at| cornered.is_there(at)), "there is no slab there");
+            // SAFETY: ours, and as long as asked for.
+            unsafe {
+                for &block in &blocks {
+                    block.write_bytes(Cornered::stamp(block), Cornered::BLOCK);
+                }
+                if case == "resized again" {
+                    // In its place, and then to another.
+                    at = raw::realloc(at, 4 * MIB);
+                    assert_eq!(at.addr(), cornered.place);
+                    at = raw::realloc(at, 12 * MIB);
+                    assert_ne!(at.addr(), cornered.place);
+                    Cornered::holds(at, 4 * MIB);
+                } else {
+                    Cornered::holds(at, Cornered::OLD);
+                }
+                raw::free(at);
+            }
+            assert_eq!(hakmem::stats().huge_blocks, 0);
+            cornered.blocks = blocks;
+            cornered.check();
+            walk();
+            Blocks(cornered.blocks).free();
+            raw::collect();
+            assert_eq!(walk().user(), 0);
+        })
+        .is_quiet();
     }
 }

@@ -11,7 +11,9 @@
 //! for how long, is the thermal policy's choice (`thermal`). No system call is made on the free
 //! path unless the cache is over its budget.
 //!
-//! Assumes sizes above the mid tier. Promises: on failure nothing has changed.
+//! Assumes sizes above the mid tier. Promises: on failure nothing has changed. At every instant of a
+//! resize the block lies whole in one place that is the caller's: each step leaves it where it is or has
+//! moved all of it, and wherever the system has moved it, it can stay (`arena::settle`).
 
 pub(crate) mod big_cache;
 pub(crate) mod elo;
@@ -94,7 +96,7 @@ fn alloc_span(slots: &mut Slots, size: usize, align: usize) -> Option<Block> {
         // An arena may have been made meanwhile where it shares the registry's entry.
         if !registry::entry_taken(span.at.addr())
             && guarded::unseal(span.at, span.bytes)
-            && spans::insert(span)
+            && record(span)
         {
             slots.tally.served_from(origin);
             return Some(Block { at: NonNull::new(span.at)?, zeroed: false });
@@ -103,7 +105,7 @@ fn alloc_span(slots: &mut Slots, size: usize, align: usize) -> Option<Block> {
     }
     let align = if bytes >= SUPERSLAB { align.max(SUPERSLAB) } else { align.max(os::PAGE) };
     let at = map_unshared(guarded::map, bytes, align, 4)?;
-    if !spans::insert(Span { at: at.as_ptr(), bytes }) {
+    if !record(Span { at: at.as_ptr(), bytes }) {
         guarded::unmap(at.as_ptr(), bytes);
         return None;
     }
@@ -111,15 +113,26 @@ fn alloc_span(slots: &mut Slots, size: usize, align: usize) -> Option<Block> {
     Some(Block { at, zeroed: true })
 }
 
-/// A mapping, made by `map`, whose start shares no registry entry with a SuperSlab.
+/// A mapping, made by `map`, whose start shares no registry entry with a SuperSlab, if the system has
+/// such a place.
 fn map_unshared(map: Map, bytes: usize, align: usize, tries: usize) -> Option<NonNull<u8>> {
     let at = map(bytes, align)?;
-    if !registry::entry_taken(at.as_ptr().addr()) {
+    if tries == 0 || !registry::entry_taken(at.as_ptr().addr()) {
         return Some(at);
     }
-    let other = if tries == 0 { None } else { map_unshared(map, bytes, align, tries - 1) };
+    // It stays mapped meanwhile, so that the system must offer another.
+    let Some(other) = map_unshared(map, bytes, align, tries - 1) else { return Some(at) };
     guarded::unmap(at.as_ptr(), bytes);
-    other
+    Some(other)
+}
+
+/// Records a mapping that is to be the program's. False: no memory for the table, nothing has changed.
+fn record(span: Span) -> bool {
+    let recorded = spans::insert(span);
+    if recorded {
+        arena::settle(span.at);
+    }
+    recorded
 }
 
 /// Frees the large block that `run` describes. False: it is free already.
@@ -170,7 +183,7 @@ pub(crate) unsafe fn resize_run(run: *mut Slab, size: usize) -> bool {
             return false;
         }
         run_ref.granules.set(want as u32);
-        registry::publish_run(run_ref.base, want, run, 0);
+        registry::publish_run(run_ref.base, want, run);
     } else if want < have - have / 4 {
         let tail = run_ref.base.wrapping_add(want * GRANULE);
         registry::retract_run(tail, have - want);
@@ -207,18 +220,16 @@ pub(crate) fn resize_span(at: *mut u8, size: usize) -> Option<NonNull<u8>> {
     // is short.
     let roomy = if grows { align_up(bytes + bytes / 8, os::PAGE) } else { None };
     let moved = roomy.and_then(|bytes| extend(span, bytes).or_else(|| move_aligned(span, bytes)));
+    // Where there is no address space for an old and a new place at once, the kernel may yet find room:
+    // anywhere, and there is no way back, as the old place may be another thread's at once.
     let resized = moved.or_else(|| {
         let at = os::remap(at, span.bytes, bytes, true)?;
         Some(Span { at: at.as_ptr(), bytes })
     });
-    let Some(resized) = resized else {
-        spans::put_down(span);
-        return None;
-    };
-    let clash = resized.at != at && registry::entry_taken(resized.at.addr());
-    let placed = if clash { move_elsewhere(resized) } else { resized };
+    let placed = resized.unwrap_or(span);
     spans::put_down(placed);
-    let at = NonNull::new(placed.at)?;
+    arena::settle(placed.at);
+    let at = NonNull::new(resized?.at)?;
     if grows {
         expect_filling(at);
     }
@@ -251,17 +262,22 @@ pub(crate) fn expect_filling(block: NonNull<u8>) {
     }
 }
 
-/// The kernel has moved a mapping to a place that the registry can't name: copies it to another.
-#[cold]
-fn move_elsewhere(from: Span) -> Span {
-    let Some(to) = map_unshared(os::map, from.bytes, os::PAGE, 4) else {
-        os::report::fatal(format_args!(
-            "cannot keep a block of {} bytes that mremap moved to {:p}: out of memory for a copy; aborting",
-            from.bytes, from.at
-        ));
-    };
-    // SAFETY: both mappings are ours, equally long and distinct.
-    unsafe { to.as_ptr().copy_from_nonoverlapping(from.at, from.bytes) };
-    os::unmap(from.at, from.bytes);
-    Span { at: to.as_ptr(), bytes: from.bytes }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::ptr;
+
+    #[test]
+    fn a_place_that_shares_an_entry_serves_where_there_is_no_other() {
+        static ASKED: AtomicUsize = AtomicUsize::new(0);
+        /// Null's entry, which is always taken; and nothing more.
+        const PLACE: usize = registry::WINDOW + 3 * os::PAGE;
+        fn one(_: usize, _: usize) -> Option<NonNull<u8>> {
+            let first = ASKED.fetch_add(1, Ordering::Relaxed) == 0;
+            NonNull::new(ptr::without_provenance_mut(if first { PLACE } else { 0 }))
+        }
+        let at = map_unshared(one, os::PAGE, os::PAGE, 4);
+        assert_eq!(at.map(|at| at.addr().get()), Some(PLACE));
+        assert_eq!(ASKED.load(Ordering::Relaxed), 2, "another place is asked for");
+    }
 }

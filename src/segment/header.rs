@@ -26,7 +26,8 @@
 //! out as one of that class. When it comes home, the slab is asked (see [`misled`]).
 //!
 //! What is freed is read before anything is known of it: a wild pointer faults, where the default says
-//! what is wrong with it.
+//! what is wrong with it. To ask the map of addresses first would be the default's free with a second
+//! look behind it: what this gate is there to try is a free without the map.
 
 use super::registry;
 use crate::class::FIRST_MID;

@@ -7,15 +7,21 @@
 //!
 //! Both are indexed by the address modulo 1 TiB, so that they are small enough to be zeroed
 //! statics: no set-up, valid before the first allocation and for any pointer value, 20 MiB of
-//! address space of which only what is used is ever touched. Two of our own mappings that would
-//! share an entry, and one that would share null's, are refused when they are made
-//! (`arena::map_unshared`, `large::map_unshared`); a foreign pointer that happens to share one is
-//! found out when it leaves the magazine, since the descriptor's base differs.
+//! address space of which only what is used is ever touched. A SuperSlab that would share an entry
+//! with another one, with a huge block or with null is refused when it is made
+//! (`arena::map_unshared`). A huge block looks for a place where it shares none
+//! (`large::map_unshared`); where the system has no other, the byte of `CLASS_MAP` becomes the
+//! block's ([`share`]): it says 0, and blocks of a slab in that granule are known by their
+//! descriptor, in `cold`. A foreign pointer that happens to share an entry is found out when it leaves
+//! the magazine, since the descriptor's base differs.
+//!
+//! Invariant: while a huge block is the program's, the byte for its start is 0. Who gives a granule a
+//! class, and who makes a byte a block's, has the segment's lock.
 
 use super::arena::SuperSlab;
 use super::slab::Slab;
-use super::{SUPERSLAB, SUPERSLAB_GRANULES, SUPERSLAB_SHIFT};
-use crate::base::sync::{AtomicPtr, AtomicU8, Ordering};
+use super::{SUPERSLAB, SUPERSLAB_GRANULES, SUPERSLAB_SHIFT, spans};
+use crate::base::sync::{AtomicBool, AtomicPtr, AtomicU8, Ordering};
 use crate::class::GRANULE;
 use core::ptr;
 
@@ -32,6 +38,9 @@ static CLASS_MAP: [AtomicU8; GRANULES] = [const { AtomicU8::new(0) }; GRANULES];
 /// Acquire and Release: who finds a descriptor sees it zeroed at least.
 static SUPERSLABS: [AtomicPtr<SuperSlab>; SUPERS] =
     [const { AtomicPtr::new(ptr::null_mut()) }; SUPERS];
+/// Whether a huge block has ever started where a SuperSlab has the entry.
+/// Relaxed: written, and read to decide anything, under the segment's lock.
+static SHARED: AtomicBool = AtomicBool::new(false);
 
 #[inline(always)]
 fn class_entry(address: usize) -> &'static AtomicU8 {
@@ -45,12 +54,13 @@ fn super_entry(address: usize) -> &'static AtomicPtr<SuperSlab> {
     unsafe { SUPERSLABS.get_unchecked((address >> SUPERSLAB_SHIFT) & (SUPERS - 1)) }
 }
 
-/// The class of the slab at this address; 0 if there is none.
+/// The class of the slab at this address; 0 if there is none, or a huge block shares its entry.
 #[inline(always)]
 pub(crate) fn class_at(pointer: *const u8) -> usize {
     // Plain: an atomic read would not fold with its zero extension.
-    // SAFETY: the entry is a valid byte. Whoever holds a block got it through a synchronisation that the store preceded, so
-    // the two can't race; volatile, so that for a pointer nobody should hold it is still one load.
+    // SAFETY: the entry is a valid byte. Whoever holds a block got it through a synchronisation that the store of its class
+    // preceded. Only the 0 that `share` stores into the entry of a live slab can race; volatile, so that the look is one load
+    // of one byte then, too, and either value brings the block home; and so that it is one for a pointer nobody should hold.
     unsafe { class_entry(pointer.addr()).as_ptr().read_volatile() as usize }
 }
 
@@ -103,8 +113,38 @@ pub(crate) fn retract_superslab(address: usize) {
     super_entry(address).store(ptr::null_mut(), Ordering::Release);
 }
 
-/// Records that `granules` granules from `base` on belong to `run`, of class `class`.
-pub(crate) fn publish_run(base: *mut u8, granules: usize, run: *mut Slab, class: u8) {
+/// Records that the blocks in `granules` granules from `base` on are of this class; but not where a
+/// huge block shares the entry. The caller has the segment's lock, and the granules.
+pub(crate) fn name_class(base: *mut u8, granules: usize, class: u8) {
+    let shared = SHARED.load(Ordering::Relaxed);
+    for granule in 0..granules {
+        let address = base.addr() + granule * GRANULE;
+        let class = if shared && spans::aliases(address, GRANULE) { 0 } else { class };
+        class_entry(address).store(class, Ordering::Relaxed);
+    }
+}
+
+/// Makes the class entry for this address that of the huge block which starts there, and is recorded.
+/// The caller has the segment's lock.
+pub(crate) fn share(address: usize) {
+    if !super_entry(address).load(Ordering::Acquire).is_null() {
+        expect_shared();
+        class_entry(address).store(0, Ordering::Relaxed);
+    }
+}
+
+/// From now on whoever names a class looks for huge blocks first. The caller has the segment's lock.
+pub(crate) fn expect_shared() {
+    SHARED.store(true, Ordering::Relaxed);
+}
+
+/// Whether some slab's entry may say 0.
+pub(crate) fn may_be_shared() -> bool {
+    SHARED.load(Ordering::Relaxed)
+}
+
+/// Records that `granules` granules from `base` on belong to `run`.
+pub(crate) fn publish_run(base: *mut u8, granules: usize, run: *mut Slab) {
     for granule in 0..granules {
         let address = base.addr() + granule * GRANULE;
         if let Some(superslab) = superslab_of(base.with_addr(address))
@@ -113,13 +153,15 @@ pub(crate) fn publish_run(base: *mut u8, granules: usize, run: *mut Slab, class:
             // Release: pairs with `run_of`.
             entry.store(run, Ordering::Release);
         }
-        class_entry(address).store(class, Ordering::Relaxed);
     }
 }
 
 /// Forgets the run that covers `granules` granules from `base` on.
 pub(crate) fn retract_run(base: *mut u8, granules: usize) {
-    publish_run(base, granules, ptr::null_mut(), 0);
+    publish_run(base, granules, ptr::null_mut());
+    for granule in 0..granules {
+        class_entry(base.addr() + granule * GRANULE).store(0, Ordering::Relaxed);
+    }
 }
 
 /// Keeps huge pages away from the tables: one touched byte must not cost 2 MiB.
@@ -138,3 +180,32 @@ pub(crate) fn keep_tables_small() {
 
 #[cfg(all(test, hakmem_model))]
 mod model;
+
+#[cfg(test)]
+mod tests {
+    use super::spans::Span;
+    use super::*;
+
+    #[test]
+    fn an_entry_that_a_huge_block_has_names_no_class() {
+        // Where nothing is mapped, and nothing read or written.
+        let base = (WINDOW / 2..WINDOW).step_by(SUPERSLAB).find(|&at| !entry_taken(at)).unwrap();
+        let at = |granule: usize| ptr::without_provenance_mut::<u8>(base + granule * GRANULE);
+        let classes = || [0, 1, 2].map(|granule| class_at(at(granule)));
+        let block = Span { at: at(1).wrapping_add(WINDOW + crate::os::PAGE), bytes: 1 };
+        name_class(at(0), 3, 7);
+        assert_eq!(classes(), [7, 7, 7]);
+        assert!(spans::insert(block));
+        expect_shared();
+        name_class(at(0), 3, 8);
+        assert_eq!(classes(), [8, 0, 8]);
+        assert!(spans::remove(block.at).is_some());
+        name_class(at(0), 3, 9);
+        assert_eq!(classes(), [9, 9, 9]);
+        retract_run(at(0), 3);
+        assert_eq!(classes(), [0, 0, 0]);
+        // No SuperSlab is there to share with.
+        share(base);
+        assert!(may_be_shared());
+    }
+}

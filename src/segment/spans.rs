@@ -1,9 +1,9 @@
 //! The blocks that are mappings of their own, by address.
 //!
 //! A hash table out of band: linear probing, at most half full, deletion by shifting back
-//! (Knuth, TAOCP 6.4 R). Assumes addresses are page-aligned. Promises: lookups allocate nothing, a
-//! failed `insert` changes nothing, and no two of our mappings share an entry of the registry's
-//! tables.
+//! (Knuth, TAOCP 6.4 R). Assumes addresses are page-aligned. Promises: lookups allocate nothing, and a
+//! failed `insert` changes nothing. Whoever records a mapping calls `arena::settle` before the program
+//! has it.
 
 use super::meta;
 use super::registry::WINDOW;

@@ -10,6 +10,7 @@ pub mod child;
 pub mod fork;
 pub mod memory;
 pub mod model;
+pub mod places;
 pub mod random;
 pub mod ratings;
 pub mod work;

@@ -8,8 +8,9 @@
 use super::FAULTS;
 use crate::common::fork::{fork, wait};
 use crate::common::model::{Call, Model};
+use crate::common::places::Cornered;
 use crate::common::random::Random;
-use crate::common::{HARDENED, SANITIZED, child, walk};
+use crate::common::{HARDENED, SANITIZED, child, memory, walk};
 use hakmem::fault::{self, Kind, Plan};
 use hakmem::{Reading, raw};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -142,8 +143,12 @@ fn on_fresh_heap(test: &str, case: &str, body: impl FnOnce()) {
             assert_eq!(fault::calls(), Reading::NotCompiledIn("fault-injection"));
         }
     });
+    show(case, &ended);
+}
+
+/// Fails unless the child ended well; says how many faults it tried, for `--nocapture`.
+fn show(case: &str, ended: &child::Ended) {
     ended.is_quiet();
-    // How many faults were tried, for `--nocapture`.
     for (_, figure) in ended.stdout.lines().filter_map(|line| line.split_once("faults: ")) {
         println!("{case}: {figure}");
     }
@@ -191,6 +196,75 @@ fn every_kind_of_call_from_each_on() {
             assert!(met, "the workload makes {points} such calls");
         });
     }
+}
+
+/// The child's code where the huge block came to lie where it shares an entry with a slab.
+const SHARED: i32 = 4;
+
+/// Grows a huge block that has one place to go to, with calls refused as planned. Gives whether the
+/// plan's first call came, and whether the block has moved.
+fn grow(cornered: &Cornered, plan: Plan, n: u64) -> (bool, bool) {
+    fault::refuse(Some(plan));
+    memory::set_errno(0);
+    // SAFETY: ours; used no more unless it stays.
+    let at = unsafe { raw::realloc(cornered.huge, Cornered::NEW) };
+    let (errno, met) = (memory::errno(), calls() >= n);
+    fault::refuse(None);
+    let (now, least) = if at.is_null() {
+        assert_eq!(errno, libc::ENOMEM);
+        (cornered.huge, Cornered::OLD)
+    } else {
+        (at, Cornered::NEW)
+    };
+    // SAFETY: ours, in use.
+    assert!(unsafe { raw::usable_size(now) } >= least);
+    Cornered::holds(now, Cornered::OLD);
+    cornered.check();
+    walk();
+    // SAFETY: ours; each is freed once.
+    unsafe {
+        raw::free(now);
+        cornered.blocks.iter().for_each(|&at| raw::free(at));
+    }
+    raw::collect();
+    assert_eq!((walk().user(), hakmem::stats().huge_blocks), (0, 0));
+    (met, at.addr() == cornered.place)
+}
+
+#[test]
+fn a_huge_block_moves_whole_or_stays() {
+    if SANITIZED || HARDENED || !FAULTS {
+        return; // No threads after a fork; between guard pages a block grows by a copy.
+    }
+    let test = "faults::a_huge_block_moves_whole_or_stays";
+    let ended = child::run(test, "", child::NO_WORKER, || {
+        let cornered = Cornered::set_up();
+        let plans: [fn(u64) -> Plan; 2] = [Plan::nth, Plan::from];
+        for plan in plans {
+            let (mut points, mut shared) = (0, 0);
+            for n in 1.. {
+                let child =
+                    fork(|| match catch_unwind(AssertUnwindSafe(|| grow(&cornered, plan(n), n))) {
+                        Ok((true, true)) => SHARED,
+                        Ok((true, false)) => 0,
+                        Ok((false, _)) => NEVER,
+                        Err(_) => 1,
+                    });
+                match wait(child) {
+                    SHARED => shared += 1,
+                    0 => {}
+                    NEVER => break,
+                    code => panic!("{n}: {code} (negative: the signal that ended it)"),
+                }
+                points += 1;
+            }
+            println!("faults: {points} calls refused, {shared} times the block moves there");
+            assert!(points > 1 && shared < points);
+        }
+        // With nothing refused but what the limit refuses, there is no other place.
+        assert_eq!(grow(&cornered, Plan::none(), 1), (true, true));
+    });
+    show("a corner", &ended);
 }
 
 #[test]

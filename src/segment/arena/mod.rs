@@ -212,6 +212,11 @@ impl Segment {
                 registry::publish_superslab(address, &*table.add(superslab));
             }
         }
+        // A huge block may have been recorded there since `map_unshared` looked, and `settle` may have
+        // found the entry free; one of the two comes second, and sees the other.
+        if spans::aliases(space.as_ptr().addr(), length) {
+            registry::expect_shared();
+        }
         if let Some(slot) = self.arenas.get_mut(index) {
             *slot = arena;
             self.count += 1;
@@ -293,8 +298,18 @@ fn map_unshared(length: usize, tries: usize) -> Option<NonNull<u8>> {
     other
 }
 
-/// A run of `granules` granules whose start is a multiple of `align` granules (a power of two).
-pub(crate) fn alloc_run(granules: usize, align: usize, filling: Filling) -> Option<Run> {
+/// A huge block has been recorded: should it start where a SuperSlab has the registry's entry, the
+/// entry becomes the block's. To be called before the program has the block.
+pub(crate) fn settle(at: *const u8) {
+    if registry::entry_taken(at.addr()) {
+        let _segment = SEGMENT.lock();
+        registry::share(at.addr());
+    }
+}
+
+/// A run of `granules` granules whose start is a multiple of `align` granules (a power of two), named
+/// as one of `class` (0: a large block).
+pub(crate) fn alloc_run(granules: usize, align: usize, filling: Filling, class: u8) -> Option<Run> {
     if granules == 0 || granules > MAX_RUN || align > SUPERSLAB_GRANULES {
         return None;
     }
@@ -306,6 +321,9 @@ pub(crate) fn alloc_run(granules: usize, align: usize, filling: Filling) -> Opti
         found => found,
     };
     let (run, taken) = found.ok()?;
+    if class != 0 {
+        registry::name_class(run.base.as_ptr(), granules, class);
+    }
     segment.used += granules;
     segment.dirty -= taken;
     if filling == Filling::Dense {

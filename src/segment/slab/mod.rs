@@ -142,7 +142,8 @@ impl Slab {
         let granules = info.granules as usize;
         let bytes = Slab::bytes_with_bitmaps(info.words());
         let storage = meta::alloc(bytes, true)?;
-        let Some(run) = arena::alloc_run(granules, granules, filling(info, first)) else {
+        let Some(run) = arena::alloc_run(granules, granules, filling(info, first), class as u8)
+        else {
             // SAFETY: just allocated with this size.
             unsafe { meta::free(storage, bytes) };
             return None;
@@ -158,7 +159,7 @@ impl Slab {
         bytes: usize,
     ) -> Option<(NonNull<Slab>, bool)> {
         let storage = meta::alloc(size_of::<Slab>(), true)?;
-        let Some(run) = arena::alloc_run(granules, align, Filling::Sparse) else {
+        let Some(run) = arena::alloc_run(granules, align, Filling::Sparse, 0) else {
             // SAFETY: just allocated with this size.
             unsafe { meta::free(storage, size_of::<Slab>()) };
             return None;
@@ -200,7 +201,7 @@ impl Slab {
                 pending_next: AtomicPtr::new(ptr::null_mut()),
             });
         }
-        registry::publish_run(run.base.as_ptr(), granules, slab.as_ptr(), class);
+        registry::publish_run(run.base.as_ptr(), granules, slab.as_ptr());
         slab
     }
 
