@@ -105,7 +105,7 @@ fn a_huge_block_and_a_slab_can_share_an_entry() {
     if SANITIZED || HARDENED {
         return; // Between guard pages a block grows by a copy.
     }
-    for case in ["freed there", "resized again"] {
+    for case in ["freed at once", "freed beside another slab", "resized again"] {
         let test = "a_huge_block_and_a_slab_can_share_an_entry";
         child::run(test, case, child::NO_WORKER, || {
             let mut cornered = Cornered::set_up();
@@ -116,6 +116,11 @@ fn a_huge_block_and_a_slab_can_share_an_entry() {
             Cornered::holds(at, Cornered::OLD);
             assert_eq!(hakmem::stats().huge_blocks, 1);
             walk();
+            if case == "freed at once" {
+                // SAFETY: ours.
+                unsafe { raw::free(at) };
+                assert_eq!(hakmem::stats().huge_blocks, 0, "it was taken for a block of the slab");
+            }
             // The slab's blocks are what they were, and change size and come home as any others do.
             cornered.check();
             let mut blocks = std::mem::take(&mut cornered.blocks);
@@ -144,16 +149,17 @@ fn a_huge_block_and_a_slab_can_share_an_entry() {
                     block.write_bytes(Cornered::stamp(block), Cornered::BLOCK);
                 }
                 if case == "resized again" {
-                    // In its place, and then to another.
+                    // In its place, and then in another.
                     at = raw::realloc(at, 4 * MIB);
                     assert_eq!(at.addr(), cornered.place);
                     at = raw::realloc(at, 12 * MIB);
                     assert_ne!(at.addr(), cornered.place);
                     Cornered::holds(at, 4 * MIB);
-                } else {
+                    raw::free(at);
+                } else if case == "freed beside another slab" {
                     Cornered::holds(at, Cornered::OLD);
+                    raw::free(at);
                 }
-                raw::free(at);
             }
             assert_eq!(hakmem::stats().huge_blocks, 0);
             cornered.blocks = blocks;
