@@ -112,6 +112,9 @@ impl Code {
         }
         let image = Image::new(&file)?;
         for symbol in file.symbols().filter(|symbol| symbol.is_definition() && symbol.size() > 0) {
+            if is_nameless(symbol.name()?) {
+                continue;
+            }
             let Some(section) = symbol.section_index().and_then(|index| image.sections.get(&index))
             else {
                 continue;
@@ -139,6 +142,12 @@ impl Code {
 /// True for the standard library's archives.
 fn is_installed(path: &Path) -> bool {
     path.to_string_lossy().contains("/lib/rustlib/")
+}
+
+/// True for data that the source gives no name: their symbols are numbers below a digest of the whole
+/// unit, so that a change anywhere renames them all. They are compared by content.
+fn is_nameless(symbol: &str) -> bool {
+    symbol.is_empty() || symbol.starts_with(".Lanon.")
 }
 
 /// A symbol's name without the parts that depend on the build: disambiguator and suffixes.
@@ -209,7 +218,7 @@ impl<'a> Image<'a> {
                             Some(section) if symbol.kind() == SymbolKind::Section => {
                                 Target::Place(section, 0)
                             }
-                            Some(section) if symbol.name()?.is_empty() => {
+                            Some(section) if is_nameless(symbol.name()?) => {
                                 Target::Place(section, symbol.address())
                             }
                             _ => Target::Named(symbol.name()?.to_owned()),
@@ -236,6 +245,9 @@ impl<'a> Image<'a> {
             );
         }
         for symbol in file.symbols().filter(|symbol| symbol.is_definition() && symbol.size() > 0) {
+            if is_nameless(symbol.name()?) {
+                continue;
+            }
             if let Some(section) = symbol.section_index().and_then(|index| sections.get_mut(&index))
             {
                 let start = symbol.address();
@@ -428,6 +440,51 @@ mod tests {
             plain_name("_RNvCsaaaaaaaaaaa_3std4main")
         );
         assert_eq!(plain_name("memcpy"), "memcpy");
+    }
+
+    /// An object whose one function takes the address of a constant of this name and content.
+    fn object(name: &str, content: &[u8]) -> Vec<u8> {
+        use object::write::{Object, Relocation, Symbol, SymbolSection};
+        use object::{BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolScope, elf};
+        let mut object = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
+        let text = object.section_id(object::write::StandardSection::Text);
+        let constants =
+            object.add_section(Vec::new(), b".rodata.c".to_vec(), SectionKind::ReadOnlyData);
+        let mut add = |name: &str, section, bytes: &[u8], kind| {
+            let value = object.append_section_data(section, bytes, 1);
+            let (section, size) = (SymbolSection::Section(section), bytes.len() as u64);
+            object.add_symbol(Symbol {
+                name: name.into(),
+                value,
+                size,
+                kind,
+                scope: SymbolScope::Compilation,
+                weak: false,
+                section,
+                flags: SymbolFlags::None,
+            })
+        };
+        // lea rdx, [rip + constant]
+        add("f", text, &[0x48, 0x8d, 0x15, 0, 0, 0, 0], SymbolKind::Text);
+        let symbol = add(name, constants, content, SymbolKind::Data);
+        let flags = RelocationFlags::Elf { r_type: elf::R_X86_64_PC32 };
+        object.add_relocation(text, Relocation { offset: 3, symbol, addend: -4, flags }).unwrap();
+        object.write().unwrap()
+    }
+
+    #[test]
+    fn data_without_a_name_of_its_own_are_known_by_content() {
+        let read = |name, content| {
+            let mut code = Code::default();
+            code.add_object(&object(name, content)).unwrap();
+            (code.functions[0].instructions[0].exact.clone(), code.data)
+        };
+        let (one, other) = (".Lanon.3bf2cb53262a669d.7", ".Lanon.0da6f48302e42bf1.9");
+        assert_eq!(read(one, b"text").0, read(other, b"text").0);
+        assert_ne!(read(one, b"text").0, read(other, b"else").0);
+        assert!(read(one, b"text").1.is_empty());
+        assert_ne!(read("LEFT", b"text").0, read("RIGHT", b"text").0);
+        assert_eq!(read("LEFT", b"text").1[0].name, "LEFT");
     }
 
     fn decoded(bytes: &[u8]) -> Instruction {

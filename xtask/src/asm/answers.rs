@@ -55,6 +55,9 @@ pub fn of(function: &syn::Signature, body: &syn::Block, constants: &Constants) -
 pub fn decided(body: &syn::Block, constants: &Constants) -> Option<Answer> {
     for (at, statement) in body.stmts.iter().enumerate() {
         let Stmt::Expr(expression, semicolon) = statement else { return None };
+        if !only_decides(expression, constants) {
+            return None;
+        }
         match value(expression, constants) {
             Ended::Returned(answer) => return answer,
             Ended::Value(None) => return None,
@@ -65,6 +68,30 @@ pub fn decided(body: &syn::Block, constants: &Constants) -> Option<Answer> {
         }
     }
     Some(Answer::Unit)
+}
+
+/// Whether the part of an expression that is run, given the constants, does nothing but decide.
+fn only_decides(expression: &Expr, constants: &Constants) -> bool {
+    let all = |block: &syn::Block| {
+        block.stmts.iter().all(|statement| match statement {
+            Stmt::Expr(expression, _) => only_decides(expression, constants),
+            _ => false,
+        })
+    };
+    match expression {
+        Expr::Block(inner) => all(&inner.block),
+        Expr::If(conditional) => match value(&conditional.cond, constants) {
+            Ended::Value(Some(Answer::Bool(true))) => all(&conditional.then_branch),
+            Ended::Value(Some(Answer::Bool(false))) => {
+                let other = conditional.else_branch.as_ref();
+                other.is_none_or(|(_, other)| only_decides(other, constants))
+            }
+            _ => false,
+        },
+        _ => {
+            matches!(value(expression, constants), Ended::Value(Some(_)) | Ended::Returned(Some(_)))
+        }
+    }
 }
 
 /// The value of a constant's expression.
@@ -201,6 +228,8 @@ mod tests {
             ("{ if ON { count(); } work(); }", None),
             ("{ let due = look(); if ON && due { start(); } }", None),
             ("{ if ON { 3 } else { 7 } }", Some("7")),
+            ("{ if ON { count(); } else { work(); } }", None),
+            ("{ if !ON { work(); 7 } else { 3 } }", None),
             ("{ start(); }", None),
         ] {
             let body: syn::Block = syn::parse_str(text).unwrap();
