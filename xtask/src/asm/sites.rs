@@ -3,7 +3,8 @@
 //! What belongs to gates is what `src/telemetry/` defines; elsewhere, a constant made of
 //! `cfg!(feature = "...")` and every function that does nothing while such a constant is false. A site
 //! is a call of such a function from elsewhere, for the telemetry's methods on whatever holds a piece
-//! of it (a field, a static, a local), or such a constant looked at, from elsewhere or in a method. Without the site stands what it comes to with every gate off (`answers`).
+//! of it (a field, a static, a local), or such a constant looked at, from elsewhere or in a method or another constant. Without the site
+//! stands what it comes to with every gate off (`answers`).
 //! Which gates a site serves follows from what the called function mentions, down to the gates' rows.
 //! The readers are left alone: they are in every build, and say "not compiled in".
 
@@ -80,7 +81,7 @@ fn in_texts(texts: &BTreeMap<PathBuf, String>, features: &BTreeSet<String>) -> R
             known: &known,
             path,
             imported: imports(&file),
-            in_impl: false,
+            in_own: false,
             found: Vec::new(),
             staying: Vec::new(),
         };
@@ -133,8 +134,8 @@ struct Finder<'a> {
     known: &'a Known,
     path: &'a Path,
     imported: BTreeMap<String, Vec<String>>,
-    /// Inside of an `impl`.
-    in_impl: bool,
+    /// Inside of an `impl` or a constant.
+    in_own: bool,
     found: Vec<(std::ops::Range<usize>, Answer, Site)>,
     staying: Vec<String>,
 }
@@ -142,9 +143,9 @@ struct Finder<'a> {
 impl Finder<'_> {
     /// The length of an array, in which a constant of the file's own is a site in any place.
     fn visit_length(&mut self, length: &syn::Expr) {
-        let outer = std::mem::replace(&mut self.in_impl, true);
+        let outer = std::mem::replace(&mut self.in_own, true);
         self.visit_expr(length);
-        self.in_impl = outer;
+        self.in_own = outer;
     }
 
     /// The parts of a path, what it was imported by resolved.
@@ -179,8 +180,8 @@ impl Finder<'_> {
             }
             syn::Expr::Path(path) => {
                 let mut parts = self.parts(&path.path);
-                if self.in_impl && parts.len() == 1 {
-                    // A method of the constant's own file, which nothing else decides.
+                if self.in_own && parts.len() == 1 {
+                    // In the constant's own file, where nothing else decides.
                     let own = (module_of(self.path), parts.remove(0));
                     let known = self.known.switches.contains_key(&own);
                     return known.then_some(Node::Free(own.0, own.1));
@@ -239,9 +240,15 @@ impl<'ast> Visit<'ast> for Finder<'_> {
     }
 
     fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
-        let outer = std::mem::replace(&mut self.in_impl, true);
+        let outer = std::mem::replace(&mut self.in_own, true);
         visit::visit_item_impl(self, item);
-        self.in_impl = outer;
+        self.in_own = outer;
+    }
+
+    fn visit_item_const(&mut self, item: &'ast syn::ItemConst) {
+        let outer = std::mem::replace(&mut self.in_own, true);
+        visit::visit_item_const(self, item);
+        self.in_own = outer;
     }
 
     fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
@@ -384,14 +391,19 @@ mod tests {
 
     #[test]
     fn the_lengths_of_a_type_and_its_value_agree() {
-        let text = "pub(crate) const ON: bool = cfg!(feature = \"worker\");\nstruct Door([u8; ON as usize]);\n\
+        let text = "pub(crate) const ON: bool = cfg!(feature = \"worker\");\nconst MORE: usize = if ON { 8 } else { 0 };\nstruct Door([u8; ON as usize]);\n\
                     impl Door {\n fn new() -> Self { Door([0; ON as usize]) }\n fn on(self) -> bool { ON }\n}\n";
         let mut texts = texts("fn f() { COMMON.lost(); }\nuse crate::telemetry::tally::COMMON;\n");
         texts.insert(PathBuf::from("thread/turn.rs"), text.to_owned());
         let found = in_texts(&texts, &["worker".to_owned()].into()).unwrap();
         let file = found.files.iter().find(|file| file.path.ends_with("turn.rs")).unwrap();
         let squeezed: String = file.text.split_whitespace().collect::<Vec<_>>().join(" ");
-        for part in ["Door([u8; false as usize])", "Door([0; false as usize])", "bool { false }"] {
+        for part in [
+            "const MORE: usize = if false { 8 } else { 0 };",
+            "Door([u8; false as usize])",
+            "Door([0; false as usize])",
+            "bool { false }",
+        ] {
             assert!(squeezed.contains(part), "{part} in {squeezed}");
         }
     }
