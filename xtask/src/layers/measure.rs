@@ -8,7 +8,8 @@ use crate::bench::counts::{self, Simulate};
 use crate::bench::peers::Allocator;
 use crate::bench::process::{Runner, preload};
 use crate::bench::task::Task;
-use crate::shared::registry::{Gate, Registry};
+use crate::matrix::plan::{self, Group};
+use crate::shared::registry::{Gate, Kind, Registry};
 use crate::shared::{command, paths, term};
 use anyhow::{Context, Result, ensure};
 use rand::seq::SliceRandom;
@@ -28,7 +29,15 @@ pub struct Lab {
     step: PathBuf,
     tasks: Vec<Task>,
     layers: Vec<String>,
+    registry: Registry,
     folder: PathBuf,
+}
+
+/// A build to measure: how many layers there are, the one that came last, and what turns them on.
+struct Asked {
+    depth: usize,
+    added: Option<String>,
+    features: Vec<String>,
 }
 
 impl Lab {
@@ -52,12 +61,10 @@ impl Lab {
         print.env("HAKMEM_PRINT_CONFIG", "1");
         let printed = command::output(&mut print)?;
         let mut layers = layers(&String::from_utf8_lossy(&printed.stderr));
-        // One that sleeps until a setting wakes it would stand for less than it is.
         let registry = Registry::read()?;
-        let sleeps = |gate: &Gate| !gate.listed("settings").is_empty();
         layers.retain(|layer| !registry.gates.get(layer).is_some_and(sleeps));
         ensure!(!layers.is_empty(), "the heap prints no picture of its layers");
-        Ok(Lab { builder, runner, step: step_program()?, tasks, layers, folder })
+        Ok(Lab { builder, runner, step: step_program()?, tasks, layers, registry, folder })
     }
 
     /// The layers around the unified cache, in the order in which a request asks them.
@@ -67,13 +74,45 @@ impl Lab {
 
     /// Measures the stacks of so many layers.
     pub fn measure(&self, depths: &[usize], runs: usize) -> Result<Stacks> {
+        let asked = depths.iter().map(|&depth| Asked {
+            depth,
+            added: depth.checked_sub(2).map(|at| self.layers[at].clone()),
+            features: self.layers[..depth - 1].to_vec(),
+        });
+        self.measure_each(asked.collect(), self.layers.clone(), false, runs)
+    }
+
+    /// Measures every layer of the registry alone with the unified cache, and what it needs.
+    pub fn measure_alone(&self, runs: usize) -> Result<Stacks> {
+        let gates = self.registry.gates.iter();
+        let awake = gates.filter(|(_, gate)| gate.kind == Kind::Layer && !sleeps(gate));
+        let layers: Vec<String> = awake.map(|(name, _)| name.clone()).collect();
+        let mut asked = vec![Asked { depth: 1, added: None, features: Vec::new() }];
+        asked.extend(layers.iter().map(|layer| Asked {
+            depth: 2,
+            added: Some(layer.clone()),
+            features: plan::configuration(&self.registry, layer, Group::Single, &[layer]).features,
+        }));
+        self.measure_each(asked, layers, true, runs)
+    }
+
+    fn measure_each(
+        &self,
+        asked: Vec<Asked>,
+        layers: Vec<String>,
+        alone: bool,
+        runs: usize,
+    ) -> Result<Stacks> {
         let machine = Machine::here();
-        let bar = term::progress("Building", depths.len() as u64);
+        let bar = term::progress("Building", asked.len() as u64);
         let (mut stacks, mut allocators) = (Vec::new(), Vec::new());
-        for depth in depths {
-            bar.set_message(format!("{depth} layers"));
-            let (stack, allocator) =
-                self.build(*depth).with_context(|| format!("{depth} layers"))?;
+        for asked in asked {
+            let what = match &asked.added {
+                Some(layer) if alone => layer.clone(),
+                _ => format!("{} layers", asked.depth),
+            };
+            bar.set_message(what.clone());
+            let (stack, allocator) = self.build(asked, &what).context(what)?;
             stacks.push(stack);
             allocators.push(allocator);
             bar.inc(1);
@@ -99,7 +138,8 @@ impl Lab {
             schema: SCHEMA,
             machine,
             scenarios: self.tasks.iter().map(|task| task.name.clone()).collect(),
-            layers: self.layers.clone(),
+            layers,
+            alone,
             stacks,
             system,
             missing: if counted { Vec::new() } else { vec![missing.to_owned()] },
@@ -107,22 +147,23 @@ impl Lab {
     }
 
     /// Builds a stack and counts what needs no scenario. The library is kept apart from the next.
-    fn build(&self, depth: usize) -> Result<(Stack, Allocator)> {
-        let library = self.builder.build(&self.layers[..depth - 1])?;
+    fn build(&self, asked: Asked, what: &str) -> Result<(Stack, Allocator)> {
+        let library = self.builder.build(&asked.features)?;
         let watched = watch_in(&self.step, &library.allocator(), GOLDEN_SIZE)?;
         let count = |name: &str| -> Result<u64> {
             let found = watched.functions.iter().find(|function| function.name == name);
             found.map(step::Function::median).with_context(|| format!("{name} was not seen"))
         };
         let stack = Stack {
-            depth,
+            depth: asked.depth,
+            added: asked.added,
             text: library::size(&library.sections()?, &[".text"]),
             fast_paths: library.fast_paths()?.values().sum(),
             malloc: count("malloc")?,
             free: count("free")?,
             timed: Timed::default(),
         };
-        let kept = self.folder.join(format!("{depth}.so"));
+        let kept = self.folder.join(format!("{}.so", what.replace(' ', "-")));
         std::fs::copy(&library.file, &kept)
             .with_context(|| format!("cannot copy to {}", kept.display()))?;
         Ok((stack, Allocator { library: Some(kept), ..library.allocator() }))
@@ -160,6 +201,11 @@ impl Lab {
         bar.finish_and_clear();
         Ok(())
     }
+}
+
+/// Whether a layer sleeps until a setting wakes it: it would stand for less than it is.
+fn sleeps(gate: &Gate) -> bool {
+    !gate.listed("settings").is_empty()
 }
 
 /// The layers in the heap's picture of its front end, without the unified cache: the lines between

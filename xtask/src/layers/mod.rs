@@ -24,6 +24,7 @@ use std::process::ExitCode;
   cargo xtask layers --depths 1,2,11         these
   cargo xtask layers --html layers.html      with figures, in one file to share
   cargo xtask layers --every --record        write docs/results/layers.{md,json,svg}
+  cargo xtask layers --alone                 each layer alone, instead of one on top of the other
 
 The unified cache is one of the layers: 1 is the default build. A build takes some twenty seconds, a
 repetition of all scenarios some two for each build.")]
@@ -34,6 +35,9 @@ pub struct Args {
     /// Every number of layers
     #[arg(long)]
     every: bool,
+    /// Each layer alone with the unified cache, and what it needs
+    #[arg(long, conflicts_with_all = ["depths", "every"])]
+    alone: bool,
     /// Repetitions of each scenario
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(2..=1000))]
     runs: u32,
@@ -46,7 +50,7 @@ pub struct Args {
     /// Write the figure to this file
     #[arg(long, value_name = "PATH")]
     svg: Option<PathBuf>,
-    /// Write docs/results/layers.md, .json and .svg
+    /// Write docs/results/layers.md, .json and .svg (with --alone: layers-alone)
     #[arg(long)]
     record: bool,
 }
@@ -60,8 +64,12 @@ pub fn run(args: Args) -> Result<ExitCode> {
         bail!("`layers` counts x86-64 instructions on Linux; this machine is another one");
     }
     let lab = measure::Lab::prepare()?;
-    let depths = depths(&args, lab.layers().len() + 1)?;
-    let stacks = lab.measure(&depths, args.runs as usize)?;
+    let runs = args.runs as usize;
+    let stacks = if args.alone {
+        lab.measure_alone(runs)?
+    } else {
+        lab.measure(&depths(&args, lab.layers().len() + 1)?, runs)?
+    };
     report(&args, &stacks)
 }
 
@@ -86,6 +94,7 @@ fn depths(args: &Args, most: usize) -> Result<Vec<usize>> {
 fn report(args: &Args, stacks: &Stacks) -> Result<ExitCode> {
     let svg = picture::draw(stacks)?;
     let json = serde_json::to_string_pretty(stacks)? + "\n";
+    let (title, name) = (report::title(stacks), report::name(stacks));
     let parts = report::parts(stacks, &svg);
     if args.json {
         term::print(&json)?;
@@ -101,13 +110,13 @@ fn report(args: &Args, stacks: &Stacks) -> Result<ExitCode> {
         wrote(path.clone(), svg.clone())?;
     }
     if let Some(path) = &args.html {
-        wrote(path.clone(), page::page(report::TITLE, &document::html(report::TITLE, &parts)))?;
+        wrote(path.clone(), page::page(title, &document::html(title, &parts)))?;
     }
     if args.record {
         let folder = paths::root().join("docs/results");
-        wrote(folder.join("layers.svg"), svg)?;
-        wrote(folder.join("layers.json"), json)?;
-        wrote(folder.join("layers.md"), document::markdown(report::TITLE, &parts))?;
+        wrote(folder.join(format!("{name}.svg")), svg)?;
+        wrote(folder.join(format!("{name}.json")), json)?;
+        wrote(folder.join(format!("{name}.md")), document::markdown(title, &parts))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -120,6 +129,7 @@ mod tests {
         Args {
             depths: depths.to_vec(),
             every,
+            alone: false,
             runs: 2,
             json: false,
             html: None,

@@ -5,7 +5,14 @@ use crate::shared::document::{Column, Part};
 use comfy_table::{CellAlignment, Table};
 
 /// The title of every form.
-pub const TITLE: &str = "Layers on top of each other";
+pub fn title(stacks: &Stacks) -> &'static str {
+    if stacks.alone { "Each layer alone" } else { "Layers on top of each other" }
+}
+
+/// The name of the recorded files.
+pub fn name(stacks: &Stacks) -> &'static str {
+    if stacks.alone { "layers-alone" } else { "layers" }
+}
 
 /// What the old system's notes say of the same experiment.
 const OLD: &str = "The old system with eleven layers on one path: 38 run-time checks, 1.98 misses of the \
@@ -72,11 +79,15 @@ fn rows(stacks: &Stacks) -> Vec<(String, Vec<String>)> {
 
 /// The number of layers, and the layer that came to those of the row above where it is one.
 fn names(stacks: &Stacks) -> Vec<String> {
+    if stacks.alone {
+        let name = |stack: &Stack| stack.added.clone().unwrap_or_else(|| "none".to_owned());
+        return stacks.stacks.iter().map(name).collect();
+    }
     let mut above = 0;
     let name = |stack: &Stack| {
         let depth = stack.depth;
-        let added = depth.checked_sub(2).and_then(|at| stacks.layers.get(at));
-        let added = added.filter(|_| above + 1 == depth).map(|layer| format!(" {layer}"));
+        let added = stack.added.as_ref().filter(|_| above + 1 == depth);
+        let added = added.map(|layer| format!(" {layer}"));
         above = depth;
         format!("{depth}{}", added.unwrap_or_default())
     };
@@ -87,6 +98,15 @@ fn time_rows(stacks: &Stacks) -> Vec<(String, Vec<String>)> {
     let builds = stacks.stacks.iter().map(|stack| &stack.timed);
     let all = names(stacks).into_iter().zip(builds).chain([("system".to_owned(), &stacks.system)]);
     all.map(|(name, timed)| (name, ratios(stacks, timed))).collect()
+}
+
+/// The heading of the second table.
+fn against(stacks: &Stacks) -> &'static str {
+    if stacks.alone {
+        "Time against the unified cache alone, 90 % interval"
+    } else {
+        "Time against one layer, 90 % interval"
+    }
 }
 
 /// Both tables, for the terminal.
@@ -107,8 +127,9 @@ pub fn table(stacks: &Stacks) -> String {
     };
     let scenarios = stacks.scenarios.iter().map(String::as_str).collect();
     format!(
-        "{}\n\nTime against one layer, 90 % interval\n{}\n",
+        "{}\n\n{}\n{}\n",
         show(SHORT.to_vec(), rows(stacks)),
+        against(stacks),
         show(scenarios, time_rows(stacks))
     )
 }
@@ -117,8 +138,13 @@ pub fn table(stacks: &Stacks) -> String {
 fn facts(stacks: &Stacks) -> Vec<(String, String)> {
     let scenario = stacks.scenarios.first().map_or("", String::as_str);
     let fact = |name: &str, text: String| (name.to_owned(), text);
+    let (layers, order) = if stacks.alone {
+        ("the one around the unified cache, with what it needs", "layers, as the registry has them")
+    } else {
+        ("on the path of a request, the unified cache included", "order of the layers")
+    };
     let mut facts = vec![
-        fact("layers", "on the path of a request, the unified cache included".to_owned()),
+        fact("layers", layers.to_owned()),
         fact("malloc, free", "instructions of one call of 64 bytes, single-stepped".to_owned()),
         fact("fast paths", "bytes of malloc, free and their C++ forms".to_owned()),
         fact("text", "bytes of code of the library".to_owned()),
@@ -129,7 +155,7 @@ fn facts(stacks: &Stacks) -> Vec<(String, String)> {
                  first-level data cache and mispredicted branches as valgrind simulates them; median speed"
             ),
         ),
-        fact("order of the layers", stacks.layers.join(", ")),
+        fact(order, stacks.layers.join(", ")),
         fact("where", circumstances(stacks)),
     ];
     facts.extend(stacks.missing.iter().map(|missing| fact("missing", missing.clone())));
@@ -158,30 +184,43 @@ fn circumstances(stacks: &Stacks) -> String {
 pub fn parts(stacks: &Stacks, svg: &str) -> Vec<Part> {
     let columns = |headings: &[&str]| -> Vec<Column> {
         let headings = headings.iter().map(|heading| Column::figures(heading));
-        [Column::words("layers, the last added")].into_iter().chain(headings).collect()
+        let first = if stacks.alone { "layer" } else { "layers, the last added" };
+        [Column::words(first)].into_iter().chain(headings).collect()
     };
     let lines = |rows: Vec<(String, Vec<String>)>| -> Vec<Vec<String>> {
         rows.into_iter().map(|(name, cells)| [vec![name], cells].concat()).collect()
     };
     let scenarios: Vec<&str> = stacks.scenarios.iter().map(String::as_str).collect();
-    vec![
-        Part::Text(
+    let (made, shown) = if stacks.alone {
+        (
+            "Made by `cargo xtask layers --alone`: the library with the unified cache alone, then with each \
+             of the layers around it, and no other but what that one needs.",
+            "time of each layer",
+        )
+    } else {
+        (
             "Made by `cargo xtask layers`: the library with the unified cache alone, then with more and \
-             more of the layers around it, in the order in which a request asks them."
-                .to_owned(),
-        ),
-        Part::Picture(svg.to_owned(), "layers.svg".to_owned(), "cost against layers".to_owned()),
+             more of the layers around it, in the order in which a request asks them.",
+            "cost against layers",
+        )
+    };
+    let mut parts = vec![
+        Part::Text(made.to_owned()),
+        Part::Picture(svg.to_owned(), format!("{}.svg", name(stacks)), shown.to_owned()),
         Part::Table(columns(&COLUMNS), lines(rows(stacks))),
         Part::Facts(facts(stacks)),
-        Part::Heading("Time against one layer, 90 % interval".to_owned()),
+        Part::Heading(against(stacks).to_owned()),
         Part::Table(columns(&scenarios), lines(time_rows(stacks))),
-        Part::Text(OLD.to_owned()),
-    ]
+    ];
+    if !stacks.alone {
+        parts.push(Part::Text(OLD.to_owned()));
+    }
+    parts
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::stacks::tests::sample;
+    use super::super::stacks::tests::{alone, sample};
     use super::*;
     use crate::shared::document;
 
@@ -193,9 +232,13 @@ mod tests {
         for word in ["layers", "11", "system", "random-mixed-400", "108.4 KiB", "2.00 ["] {
             assert!(text.contains(word), "{word}: {text}");
         }
-        let markdown = document::markdown(TITLE, &parts(&stacks, "<svg></svg>"));
+        let markdown = document::markdown(title(&stacks), &parts(&stacks, "<svg></svg>"));
         assert!(markdown.contains("| 3 |") && markdown.contains("(layers.svg)"));
         assert!(markdown.contains("23.6 million"));
+        let stacks = alone();
+        let markdown = document::markdown(title(&stacks), &parts(&stacks, "<svg></svg>"));
+        assert!(markdown.contains("| ring |") && markdown.contains("(layers-alone.svg)"));
+        assert!(!markdown.contains("23.6 million"));
     }
 
     #[test]
@@ -203,7 +246,9 @@ mod tests {
         let mut stacks = sample();
         assert_eq!(names(&stacks), ["1", "3", "11"]);
         stacks.stacks[1].depth = 2;
+        stacks.stacks[1].added = Some("layer-1".to_owned());
         assert_eq!(names(&stacks), ["1", "2 layer-1", "11"]);
+        assert_eq!(names(&alone()), ["none", "ring", "slot"]);
     }
 
     #[test]

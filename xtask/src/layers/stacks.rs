@@ -5,7 +5,7 @@ use serde::Serialize;
 use xtask_stats::{Interval, resample, robust};
 
 /// Version of the JSON form.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// All stacks that were measured.
 #[derive(Clone, Debug, Serialize)]
@@ -18,7 +18,9 @@ pub struct Stacks {
     pub scenarios: Vec<String>,
     /// The layers in the order in which they were added.
     pub layers: Vec<String>,
-    /// From few layers to many; the first is the unified cache alone.
+    /// Each layer alone with the unified cache, instead of one on top of the other.
+    pub alone: bool,
+    /// From few layers to many, or in the order of the layers; the first is the unified cache alone.
     pub stacks: Vec<Stack>,
     /// The C library's heap, timed in the same repetitions.
     pub system: Timed,
@@ -31,6 +33,8 @@ pub struct Stacks {
 pub struct Stack {
     /// Layers, the unified cache included.
     pub depth: usize,
+    /// The layer that came last.
+    pub added: Option<String>,
     /// Bytes of code of the library.
     pub text: u64,
     /// Bytes of `malloc`, `free` and their C++ forms, without what they call.
@@ -85,6 +89,7 @@ pub mod tests {
         };
         let stack = |depth: usize| Stack {
             depth,
+            added: depth.checked_sub(2).map(|at| format!("layer-{}", at + 1)),
             text: 100_000 + 1_000 * depth as u64,
             fast_paths: 200 * depth as u64,
             malloc: 11 + depth as u64,
@@ -95,11 +100,25 @@ pub mod tests {
             schema: SCHEMA,
             machine: Machine::here(),
             scenarios: vec!["random-mixed-400".into(), "json".into()],
+            alone: false,
             layers: (1..11).map(|at| format!("layer-{at}")).collect(),
             stacks: vec![stack(1), stack(3), stack(11)],
             system: timed(3.0),
             missing: Vec::new(),
         }
+    }
+
+    /// Two layers alone, the first of which costs more.
+    pub fn alone() -> Stacks {
+        let mut sample = sample();
+        let one = |at: usize, layer: &str| {
+            let stack = sample.stacks[at].clone();
+            Stack { depth: 2, added: Some(layer.to_owned()), ..stack }
+        };
+        let (costly, cheap) = (one(2, "ring"), one(1, "slot"));
+        sample.stacks.truncate(1);
+        sample.stacks.extend([costly, cheap]);
+        Stacks { alone: true, layers: vec!["ring".into(), "slot".into()], ..sample }
     }
 
     #[test]
