@@ -84,20 +84,28 @@ static inline uint64_t next_random(uint64_t *state) {
     return *state = x;
 }
 
-/* A field of /proc/self/statm in bytes. */
-static inline size_t statm(int field) {
+/* The size of this process's address space: what RLIMIT_AS limits. */
+static inline size_t address_space(void) {
     FILE *file = fopen("/proc/self/statm", "r");
-    unsigned long pages[2] = {0, 0};
-    REQUIRE(file != NULL && fscanf(file, "%lu %lu", &pages[0], &pages[1]) == 2);
+    unsigned long pages = 0;
+    REQUIRE(file != NULL && fscanf(file, "%lu", &pages) == 1);
     fclose(file);
-    return pages[field] * (size_t)sysconf(_SC_PAGESIZE);
+    return pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
-/* The size of this process's address space: what RLIMIT_AS limits. */
-static inline size_t address_space(void) { return statm(0); }
-
-/* Its resident memory. */
-static inline size_t resident(void) { return statm(1); }
+/* Its resident memory: the exact walk of the page tables. What statm says of it is summed from
+ * counters of each processor or thread, and may be off by half a megabyte for each of them. */
+static inline size_t resident(void) {
+    FILE *file = fopen("/proc/self/smaps_rollup", "r");
+    unsigned long kib = 0;
+    int found = 0;
+    REQUIRE(file != NULL);
+    for (char line[256]; !found && fgets(line, sizeof line, file);)
+        found = sscanf(line, "Rss: %lu kB", &kib) == 1;
+    fclose(file);
+    REQUIRE(found);
+    return kib * 1024;
+}
 
 static inline unsigned long failures(void) {
     return __atomic_load_n(&checks_failed, __ATOMIC_SEQ_CST);

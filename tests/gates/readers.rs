@@ -112,9 +112,10 @@ fn resident_memory_is_the_kernels() {
         // SAFETY: a block of that size.
         unsafe { at.write_bytes(1, 64 << 20) };
         let during = stats().resident_bytes.expect("Linux tells");
-        assert!(during >= before + (63 << 20), "{before} {during}");
+        // The kernel sums what it tells here from counters of each processor, which lag a little.
+        assert!(during >= before + (56 << 20), "{before} {during}");
         let seen = common::memory::resident();
-        assert!(seen.abs_diff(during) < 4 << 20, "{seen} {during}");
+        assert!(seen.abs_diff(during) < 8 << 20, "{seen} {during}");
     })
     .is_quiet();
 }
