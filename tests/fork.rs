@@ -5,7 +5,7 @@ mod common;
 
 use common::fork::{fork, wait};
 use common::random::Random;
-use common::{SANITIZED, alone, child, number, rounds, walk};
+use common::{SANITIZED, alone, child, join_all, number, rounds, walk};
 use hakmem::raw;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -64,7 +64,7 @@ fn forks_under_load() {
     let stop = AtomicBool::new(false);
     let calls = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        for seed in 0..3 {
+        let load = [0, 1, 2].map(|seed| {
             let (stop, calls) = (&stop, &calls);
             scope.spawn(move || {
                 let mut seed = seed;
@@ -73,8 +73,8 @@ fn forks_under_load() {
                     assert_eq!(exercise(seed), 0);
                     calls.fetch_add(1, Ordering::Relaxed);
                 }
-            });
-        }
+            })
+        });
         // Short-lived threads, so that forks meet births and ends as well.
         let births = {
             let stop = &stop;
@@ -118,7 +118,7 @@ fn forks_under_load() {
             raw::free(mine);
         }
         stop.store(true, Ordering::Relaxed);
-        births.join().expect("births");
+        join_all(load.into_iter().chain([births]));
     });
     assert!(calls.load(Ordering::Relaxed) > 0, "no load");
     walk();
@@ -128,15 +128,15 @@ fn forks_under_load() {
 fn several_threads_fork_at_once() {
     let _alone = alone();
     std::thread::scope(|scope| {
-        for seed in 0..4 {
+        join_all([0, 1, 2, 3].map(|seed| {
             scope.spawn(move || {
                 for round in 0..rounds(30) as u64 {
                     let child = fork(|| exercise(seed * 1000 + round));
                     assert_eq!(exercise(seed * 2000 + round), 0);
                     assert_eq!(wait(child), 0);
                 }
-            });
-        }
+            })
+        }));
     });
     walk();
 }

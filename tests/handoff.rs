@@ -9,7 +9,7 @@ mod common;
 use common::fork::{fork, wait};
 use common::model::Model;
 use common::random::Random;
-use common::{child, rounds, walk};
+use common::{child, join_all, rounds, walk};
 use hakmem::{BackgroundBin, BackgroundSpill, fault, raw, stats};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -245,15 +245,15 @@ fn forks_in_the_middle() {
     let ended = child::run("forks_in_the_middle", "", WORKER, || {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            for seed in 0..2 {
+            let load = [0, 1].map(|seed| {
                 let stop = &stop;
                 scope.spawn(move || {
                     let mut random = Random::new(seed);
                     while !stop.load(Ordering::Relaxed) {
                         flood(16 + random.below(1000), 2000);
                     }
-                });
-            }
+                })
+            });
             let codes = (0..rounds(100)).map(|_| {
                 let mine = raw::malloc(100);
                 // SAFETY: ours, 100 bytes long.
@@ -266,6 +266,7 @@ fn forks_in_the_middle() {
             let failed = codes.enumerate().find(|&(_, code)| code != 0);
             stop.store(true, Ordering::Relaxed);
             assert_eq!(failed, None, "the number of the child, and its code");
+            join_all(load);
         });
         raw::collect();
         assert_eq!(walk().user(), 0);

@@ -5,7 +5,7 @@ mod common;
 
 use common::model::Model;
 use common::random::Random;
-use common::{HARDENED, SANITIZED, child, memory, walk};
+use common::{HARDENED, SANITIZED, child, join_all, memory, walk};
 use hakmem::{Hakmem, raw};
 use std::alloc::{GlobalAlloc, Layout};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -463,7 +463,7 @@ fn threads_start_and_end_while_memory_is_short() {
         let started = AtomicUsize::new(0);
         let go = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            for _ in 0..8 {
+            let threads = [(); 8].map(|()| {
                 scope.spawn(|| {
                     // What std does for a thread of its own is done: from here on, only spin.
                     started.fetch_add(1, Ordering::Release);
@@ -476,14 +476,15 @@ fn threads_start_and_end_while_memory_is_short() {
                         // SAFETY: null or ours.
                         unsafe { raw::free(at) };
                     }
-                });
-            }
+                })
+            });
             while started.load(Ordering::Acquire) < 8 {
                 std::thread::yield_now();
             }
             // Enough for what the harness allocates, too little for a heap.
             memory::limit_address_space(600 << 10);
             go.store(true, Ordering::Release);
+            join_all(threads);
         });
         memory::lift_limit();
         assert_eq!(walk().user(), 0);

@@ -5,7 +5,7 @@ mod common;
 
 use common::model::{Call, Model};
 use common::random::Random;
-use common::{alone, number, rounds, walk};
+use common::{alone, join_all, number, rounds, walk};
 use hakmem::raw;
 use proptest::prelude::*;
 use std::sync::mpsc;
@@ -122,9 +122,7 @@ fn threads_with_a_model_each_do_not_meet() {
                 model.check_all();
             })
         });
-        for thread in threads {
-            thread.join().expect("a thread");
-        }
+        join_all(threads);
     });
     assert_eq!(walk().user(), before, "every model freed its blocks at its end");
 }

@@ -11,7 +11,7 @@ use common::child::{self, Ended, complains};
 use common::memory::resident_pages;
 use common::ratings::{Scratch, parent, ratings};
 use common::work::{ROUND, activity, churn, filled, free, huge_by};
-use common::{MIB, SANITIZED, walk};
+use common::{MIB, SANITIZED, join_all, walk};
 use hakmem::{EloState, SaveError, Stage, Step, raw};
 
 /// Whether this build has them.
@@ -260,13 +260,13 @@ fn threads_and_forks_meet_the_learner() {
     let variables = [("HAKMEM_ELO", "learn"), ("HAKMEM_EVOLUTION", "canary")];
     let ended = child::run("threads_and_forks_meet_the_learner", "", &variables, || {
         std::thread::scope(|scope| {
-            for thread in 0..4usize {
+            let load = [0, 1, 2, 3].map(|thread: usize| {
                 scope.spawn(move || {
                     for round in 0..40 {
                         churn((1 + (thread + round) % 12) * MIB, 500);
                     }
-                });
-            }
+                })
+            });
             for _ in 0..if SANITIZED { 0 } else { 10 } {
                 // SAFETY: the child uses the heap, and nothing of the test harness.
                 let pid = unsafe { libc::fork() };
@@ -280,6 +280,7 @@ fn threads_and_forks_meet_the_learner() {
                 assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
                 assert_eq!(status, 0);
             }
+            join_all(load);
         });
         raw::collect();
         assert_eq!(walk().user(), 0);

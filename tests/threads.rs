@@ -4,7 +4,7 @@
 mod common;
 
 use common::random::Random;
-use common::{HARDENED, alone, child, memory, rounds, walk};
+use common::{HARDENED, alone, child, join_all, memory, rounds, walk};
 use hakmem::raw;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
@@ -46,14 +46,6 @@ impl Parcel {
                 raw::free_sized(self.at, self.size)
             }
         }
-    }
-}
-
-/// Joins each: the end of a scope comes before its threads have left their heaps, and in code that
-/// no sanitizer sees.
-fn join_all(threads: Vec<thread::ScopedJoinHandle<'_, ()>>) {
-    for thread in threads {
-        thread.join().expect("a thread");
     }
 }
 

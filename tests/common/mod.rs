@@ -16,6 +16,7 @@ pub mod ratings;
 pub mod work;
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::ScopedJoinHandle;
 
 /// A mebibyte.
 pub const MIB: usize = 1 << 20;
@@ -74,6 +75,15 @@ pub fn alone() -> Alone {
 impl Drop for Alone {
     fn drop(&mut self) {
         TAKEN.store(false, Ordering::Release);
+    }
+}
+
+/// Joins each: the end of a scope comes before its threads have left their heaps, and in code that
+/// no sanitizer sees. Who walks the heap afterwards would meet them.
+#[track_caller]
+pub fn join_all<'a>(threads: impl IntoIterator<Item = ScopedJoinHandle<'a, ()>>) {
+    for thread in threads {
+        thread.join().expect("a thread");
     }
 }
 
