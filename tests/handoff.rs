@@ -210,8 +210,8 @@ fn nothing_is_lost_while_the_worker_serves() {
             // It takes in what is left.
             assert_eq!(hakmem::set_config("WORKER", "off"), Ok(()));
             while threads() > before {
-                std::thread::yield_now();
-                flood(64, 1000);
+                // More than the magazine takes: a worker that sleeps for good hears of it at a tick.
+                flood(64, 10_000);
             }
         }
         raw::collect();

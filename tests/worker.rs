@@ -9,7 +9,7 @@ use common::memory::resident;
 use common::model::Model;
 use common::random::Random;
 use common::work::threads;
-use common::{SANITIZED, child, walk};
+use common::{SANITIZED, child, join_all, walk};
 use hakmem::raw;
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,21 @@ fn soon(stir: impl Fn(), holds: impl Fn() -> bool) -> bool {
         std::thread::sleep(Duration::from_millis(20));
     }
     holds()
+}
+
+/// Switches the worker off and waits until there are no more than `count` threads. One that sleeps for
+/// good hears of it at the next tick.
+fn dismiss(count: usize) {
+    assert_eq!(hakmem::set_config("WORKER", "off").is_ok(), ON);
+    assert!(soon(stir, || threads() <= count) || !ON, "the worker ends");
+}
+
+/// Work that ticks, and leaves nothing behind.
+fn stir() {
+    for at in thinned(MIB) {
+        // SAFETY: ours, freed once.
+        unsafe { raw::free(at) };
+    }
 }
 
 /// A heap of `total` bytes in blocks of 16 to 1,024 bytes, of which nine in ten have been freed at
@@ -68,8 +83,9 @@ fn an_idle_program_shrinks() {
         let kept = thinned(100 * MIB);
         // It may have been at work before the last block was freed.
         let full = if ON { 100 * MIB } else { resident() - before };
-        let shrunk = soon(|| (), || resident() - before < full * 13 / 20);
-        assert_eq!(shrunk, ON, "{full} bytes became {}", resident() - before);
+        let now = || resident().saturating_sub(before);
+        let shrunk = soon(|| (), || now() < full * 13 / 20);
+        assert_eq!(shrunk, ON, "{full} bytes became {}", now());
         assert_eq!(threads() > 2, ON);
         // SAFETY: ours, each was filled with this byte.
         assert!(kept.iter().all(|&at| unsafe { *at } == 7));
@@ -135,10 +151,7 @@ fn what_comes_home_to_a_parked_heap_goes_back() {
             unsafe { raw::free(at) };
         }
         if ON {
-            assert_eq!(hakmem::set_config("WORKER", "off"), Ok(()));
-            while threads() > count {
-                std::thread::sleep(Duration::from_millis(1));
-            }
+            dismiss(count);
         }
         raw::collect();
         assert_eq!(walk().user(), 0);
@@ -173,14 +186,8 @@ fn it_comes_and_goes_as_it_is_told() {
         let mut kept = thinned(MIB);
         assert_eq!(threads(), count + usize::from(ON));
         if ON {
-            assert_eq!(hakmem::set_config("WORKER", "off"), Ok(()));
-            let stir = || {
-                for at in thinned(MIB) {
-                    // SAFETY: ours, freed once.
-                    unsafe { raw::free(at) };
-                }
-            };
-            assert!(soon(stir, || threads() == count), "the worker ends");
+            dismiss(count);
+            assert_eq!(threads(), count);
             kept.extend(thinned(100 * MIB));
             assert_eq!(threads(), count);
             assert_eq!(hakmem::set_config("WORKER", "auto"), Ok(()));
@@ -198,9 +205,10 @@ fn it_comes_and_goes_as_it_is_told() {
 fn threads_work_on_while_it_visits() {
     let variables = [("HAKMEM_WORKER", "on"), ("HAKMEM_DECAY_MS", "1")];
     let ended = child::run("threads_work_on_while_it_visits", "", &variables, || {
+        let count = threads();
         let until = Instant::now() + Duration::from_secs(2);
         std::thread::scope(|scope| {
-            for seed in 0..4 {
+            join_all([0, 1, 2, 3].map(|seed| {
                 scope.spawn(move || {
                     let mut random = Random::new(seed);
                     let mut model = Model::new();
@@ -213,11 +221,10 @@ fn threads_work_on_while_it_visits() {
                         std::thread::sleep(Duration::from_millis(random.below(30) as u64));
                         model.check_all();
                     }
-                });
-            }
+                })
+            }));
         });
-        assert_eq!(hakmem::set_config("WORKER", "off").is_ok(), ON);
-        std::thread::sleep(Duration::from_millis(100));
+        dismiss(count);
         raw::collect();
         assert_eq!(walk().user(), 0);
     });
