@@ -71,12 +71,23 @@ fn last_let_go(bytes: usize) -> &'static AtomicU32 {
     LET_GO.get(index(bytes)).unwrap_or(&LET_GO[0])
 }
 
+/// The heat after one more reuse.
+const fn warmed(heat: u8) -> u8 {
+    if heat < MOST { heat + 1 } else { heat }
+}
+
+/// The heat after some time.
+const fn cooled(heat: u8) -> u8 {
+    heat.saturating_sub(1)
+}
+
 /// A block of this size was reused.
 pub(crate) fn reused(bytes: usize) {
     let heat = bin(bytes);
     let now = heat.load(Ordering::Relaxed);
-    if now < MOST {
-        heat.store(now + 1, Ordering::Relaxed);
+    let next = warmed(now);
+    if next != now {
+        heat.store(next, Ordering::Relaxed);
     }
 }
 
@@ -106,7 +117,12 @@ pub(crate) fn missed(bytes: usize, now: u32) {
 
 /// What this size's bin says of a block that is being freed.
 fn classify(bytes: usize) -> Heat {
-    match bin(bytes).load(Ordering::Relaxed) {
+    judge(bin(bytes).load(Ordering::Relaxed))
+}
+
+/// What a heat says.
+const fn judge(heat: u8) -> Heat {
+    match heat {
         0 => Heat::Cold,
         1..HOT_FROM => Heat::Warm,
         _ => Heat::Hot,
@@ -118,7 +134,7 @@ pub(crate) fn cool() {
     for heat in &HEAT {
         let now = heat.load(Ordering::Relaxed);
         if now != 0 {
-            heat.store(now - 1, Ordering::Relaxed);
+            heat.store(cooled(now), Ordering::Relaxed);
         }
     }
 }
@@ -134,7 +150,12 @@ pub(crate) fn stale_after() -> u32 {
 /// Milliseconds for which a freed block of this size is kept.
 pub(crate) fn keep_for(bytes: usize) -> u32 {
     let decay = DECAY_MS.load(Ordering::Relaxed);
-    match (POLICY.load(Ordering::Relaxed), classify(bytes)) {
+    time_for(POLICY.load(Ordering::Relaxed), classify(bytes), decay)
+}
+
+/// Milliseconds that a policy keeps a block of this heat for.
+const fn time_for(policy: u8, heat: Heat, decay: u32) -> u32 {
+    match (policy, heat) {
         (policy, _) if policy == FreePolicy::Keep as u8 => u32::MAX,
         (policy, _) if policy == FreePolicy::Batch as u8 => decay,
         (_, Heat::Hot) => decay.saturating_mul(4),
@@ -147,33 +168,36 @@ pub(crate) fn keep_for(bytes: usize) -> u32 {
 mod tests {
     use super::*;
 
+    // By the rules alone: a tick of another test cools the bins of all.
+
     #[test]
     fn reuse_heats_and_time_cools() {
-        // A size that no other test frees.
-        let bytes = 48 << 30;
-        assert_eq!(classify(bytes), Heat::Cold);
-        reused(bytes);
-        assert_eq!(classify(bytes), Heat::Warm);
-        for _ in 0..20 {
-            reused(bytes);
-        }
-        assert_eq!(classify(bytes), Heat::Hot);
-        for _ in 0..MOST {
-            cool();
-        }
-        assert_eq!(classify(bytes), Heat::Cold);
+        let after =
+            |heat: u8, steps: u8, step: fn(u8) -> u8| (0..steps).fold(heat, |it, _| step(it));
+        assert_eq!(judge(0), Heat::Cold);
+        assert_eq!(judge(after(0, 1, warmed)), Heat::Warm);
+        assert_eq!(judge(after(0, HOT_FROM, warmed)), Heat::Hot);
+        let hottest = after(0, 100, warmed);
+        assert_eq!((hottest, judge(hottest)), (MOST, Heat::Hot));
+        assert_eq!(judge(after(hottest, MOST - 1, cooled)), Heat::Warm);
+        assert_eq!(judge(after(hottest, MOST, cooled)), Heat::Cold);
+        assert_eq!(cooled(0), 0);
     }
 
     #[test]
     fn adaptive_keeps_hot_blocks_longer() {
-        // A size that no other test frees.
-        let bytes = 24 << 30;
-        let cold = keep_for(bytes);
-        reused(bytes);
-        let warm = keep_for(bytes);
-        for _ in 0..HOT_FROM {
-            reused(bytes);
-        }
-        assert!(cold < warm && warm < keep_for(bytes));
+        let times = |policy: FreePolicy| {
+            [Heat::Cold, Heat::Warm, Heat::Hot].map(|heat| time_for(policy as u8, heat, 1000))
+        };
+        assert_eq!(times(FreePolicy::Adaptive), [125, 1000, 4000]);
+        assert_eq!(times(FreePolicy::Batch), [1000; 3]);
+        assert_eq!(times(FreePolicy::Keep), [u32::MAX; 3]);
+    }
+
+    #[test]
+    fn each_size_has_its_bin() {
+        let bins: std::vec::Vec<_> = (1..4000).map(|granules| index(granules * GRANULE)).collect();
+        assert!(bins.is_sorted() && bins[0] < bins[3998], "{bins:?}");
+        assert_eq!(index(usize::MAX), BINS - 1);
     }
 }
