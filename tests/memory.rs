@@ -256,7 +256,9 @@ fn what_grows_is_backed_by_huge_pages_and_what_is_large_at_once_is_not() {
 
 #[test]
 fn a_large_size_is_kept_once_it_has_come_round() {
-    child::run("a_large_size_is_kept_once_it_has_come_round", "", &[], || {
+    // Long decay: a loaded machine may stop a round for a while.
+    let slow = [("HAKMEM_DECAY_MS", "60000")];
+    child::run("a_large_size_is_kept_once_it_has_come_round", "", &slow, || {
         let size = 20 * MIB;
         let round = || {
             let at = raw::malloc(size);

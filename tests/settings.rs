@@ -63,12 +63,12 @@ fn free_policy_says_how_long_a_block_is_kept() {
         .is_quiet();
     let slow = [("HAKMEM_FREE_POLICY", "adaptive"), ("HAKMEM_DECAY_MS", "1000")];
     child::run(test, "hot", &slow, || {
-        // Four periods of a second. On a machine that takes that long to look nothing is told, so it
-        // looks again.
+        // Four periods of a second, and twelve quarters of one until it is but warm. On a machine that
+        // takes that long to look nothing is told, so it looks again.
         let left = (0..20).find_map(|_| {
             let start = std::time::Instant::now();
             let left = left_after(15.0, true);
-            (start.elapsed() < Duration::from_secs(3)).then_some(left)
+            (start.elapsed() < Duration::from_millis(2500)).then_some(left)
         });
         assert!(left.is_none_or(|left| left == all), "a hot block is kept for four periods");
     })
@@ -186,7 +186,8 @@ fn mem_limit_keeps_the_heap_lean() {
             held.into_iter().for_each(free);
             let blocks: Vec<_> = (0..4000).map(|_| filled(500 + 333 * round)).collect();
             blocks.into_iter().for_each(free);
-            std::thread::sleep(Duration::from_millis(70));
+            // A tick is due after a quarter of 250 ms, on a clock whose steps may be of 10 ms.
+            std::thread::sleep(Duration::from_millis(90));
             activity();
             peak = peak.max(resident().saturating_sub(before));
         }
