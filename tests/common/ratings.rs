@@ -9,19 +9,26 @@ pub struct Scratch(PathBuf);
 impl Scratch {
     pub fn new(name: &str) -> Self {
         let name = format!("elo-{}-{name}", parent());
-        Scratch(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name))
+        let scratch = Scratch(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name));
+        // One that was ended by force, and had the same number, has left its own there.
+        scratch.remove();
+        scratch
     }
 
     pub fn path(&self) -> &str {
         self.0.to_str().expect("a path in ASCII")
     }
+
+    fn remove(&self) {
+        if !child::is_child() {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if !child::is_child() {
-            let _ = std::fs::remove_file(&self.0);
-        }
+        self.remove();
     }
 }
 
