@@ -3,7 +3,7 @@
 use super::Blocks;
 use super::child;
 use hakmem::raw;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 const USR1: [(&str, &str); 1] = [("HAKMEM_STATS_SIGNAL", "USR1")];
 
@@ -53,8 +53,10 @@ fn threads_inside_the_heap_are_interrupted_without_harm() {
     let test = "signal::threads_inside_the_heap_are_interrupted_without_harm";
     let ended = child::run(test, "", &USR1, || {
         static STOP: AtomicBool = AtomicBool::new(false);
+        static AT_WORK: AtomicUsize = AtomicUsize::new(0);
         let work = || {
             let mut round = 0;
+            AT_WORK.fetch_add(1, Ordering::Relaxed);
             while !STOP.load(Ordering::Relaxed) {
                 round += 1;
                 // The arena's, the mappings' and the metadata's locks, over and over.
@@ -67,6 +69,9 @@ fn threads_inside_the_heap_are_interrupted_without_harm() {
         // The handler is there from the first allocation on.
         Blocks::malloc(64, 1).free();
         let threads: Vec<_> = (0..2).map(|_| std::thread::spawn(work)).collect();
+        while AT_WORK.load(Ordering::Relaxed) < threads.len() {
+            std::thread::yield_now();
+        }
         use std::os::unix::thread::JoinHandleExt;
         for signal in 0..SIGNALS {
             // SAFETY: a thread that has not been joined.
