@@ -3,17 +3,15 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::common::{
-    Kind, compile, library, linked, plain, preloaded, program, root, run, scratch,
-};
+use crate::common::{Kind, compile, library, linked, make, plain, preloaded, program, root, run};
 
 /// Copies of a library under names of their own: to the loader, each is another library.
 fn copies(original: &std::path::Path, name: &str, count: usize) -> Vec<PathBuf> {
     (0..count)
         .map(|index| {
-            let copy = scratch().join(format!("{name}-{index}.so"));
-            std::fs::copy(original, &copy).expect("a library can be copied");
-            copy
+            make(format!("{name}-{index}.so"), |unfinished| {
+                std::fs::copy(original, unfinished).expect("a library can be copied");
+            })
         })
         .collect()
 }
@@ -45,16 +43,17 @@ fn the_library_opened_at_run_time_beside_the_preloaded_one() {
 /// Linked instead of preloaded. Compilers put the C library last, so ours is found first.
 #[test]
 fn linking_is_as_good_as_preloading() {
-    let executable = scratch().join("linked");
-    let built = Command::new(std::env::var("CC").unwrap_or_else(|_| "cc".into()))
-        .args(["-O1", "-fno-builtin", "-pthread", "-w", "-Wl,--as-needed"])
-        .arg(root().join("tests/c/family.c"))
-        .args(linked())
-        .arg("-ldl")
-        .arg("-o")
-        .arg(&executable)
-        .output()
-        .expect("the C compiler can be run");
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let executable = make("linked", |unfinished| {
+        let built = Command::new(std::env::var("CC").unwrap_or_else(|_| "cc".into()))
+            .args(["-O1", "-fno-builtin", "-pthread", "-w", "-Wl,--as-needed"])
+            .arg(root().join("tests/c/family.c"))
+            .args(linked())
+            .arg("-ldl")
+            .arg("-o")
+            .arg(unfinished)
+            .output()
+            .expect("the C compiler can be run");
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    });
     run(&mut plain(&executable)).passed();
 }
