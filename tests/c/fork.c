@@ -38,7 +38,7 @@ static void *child_thread(void *argument) {
 }
 
 static void in_the_child(unsigned char **held, int depth) {
-    alarm(30); /* a deadlock in the child must not go unnoticed */
+    alarm(120); /* a deadlock in the child must not go unnoticed */
     for (int i = 0; i < HELD; i++) {
         CHECK(filled(held[i], (size_t)i * 9, (unsigned)i)); /* the parent's, copied */
         free(held[i]);

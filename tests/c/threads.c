@@ -240,8 +240,7 @@ static void test_detached(void) {
         }
         pthread_detach(thread);
     }
-    for (int i = 0; i < 10000 && atomic_load(&detached_done) < 500; i++) usleep(1000);
-    CHECK(atomic_load(&detached_done) == 500);
+    while (atomic_load(&detached_done) < 500) usleep(1000); /* the runner ends what hangs */
 }
 
 static void *never_ending(void *unused) {

@@ -9,7 +9,7 @@ start() {
     redis-server --port 0 --unixsocket "$socket" --dir "$PWD" --save "" --appendonly no \
         --enable-debug-command yes --activerehashing yes --io-threads 2 --daemonize no >>"$PWD/server.log" 2>&1 &
     pid=$!
-    for _ in $(seq 200); do
+    for _ in $(seq 2000); do
         if redis-cli -s "$socket" ping >/dev/null 2>&1; then return; fi
         if ! kill -0 "$pid" 2>/dev/null; then break; fi
         sleep 0.05
@@ -44,7 +44,7 @@ echo "digest $(ask debug digest) size $(ask dbsize)"
 ask eval "for i = 1, 60000 do redis.call('set', 'many:' .. i, string.rep('v', i % 300)) end return redis.call('dbsize')" 0
 ask eval "for i = 1, 60000, 2 do redis.call('del', 'many:' .. i) end return redis.call('dbsize')" 0
 ask bgsave >/dev/null
-for _ in $(seq 200); do
+for _ in $(seq 2000); do
     if [ "$(ask info persistence | tr -d '\r' | sed -n 's/^rdb_bgsave_in_progress://p')" = 0 ]; then break; fi
     sleep 0.05
 done

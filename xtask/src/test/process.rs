@@ -136,7 +136,7 @@ mod tests {
     fn lines_of_both_streams_arrive_and_the_code_is_kept() {
         let mut lines = Vec::new();
         let ended =
-            stream(sh("echo a; echo b >&2; printf c; exit 3"), Duration::from_secs(20), |line| {
+            stream(sh("echo a; echo b >&2; printf c; exit 3"), Duration::from_secs(200), |line| {
                 lines.push(line.to_owned());
             })
             .unwrap();
@@ -148,12 +148,13 @@ mod tests {
     #[test]
     fn a_limit_ends_the_children_too() {
         let started = Instant::now();
-        let ended = stream(sh("sleep 60 & sleep 60"), Duration::from_millis(300), |_| {}).unwrap();
+        let ended =
+            stream(sh("sleep 1000 & sleep 1000"), Duration::from_millis(300), |_| {}).unwrap();
         assert!(ended.status.is_none());
-        let ended = stream(sh("sleep 60 & exit 4"), Duration::from_secs(60), |_| {}).unwrap();
+        let ended = stream(sh("sleep 1000 & exit 4"), Duration::from_secs(1000), |_| {}).unwrap();
         assert_eq!(ended.code(), Some(4), "what is left behind does not hold us up");
-        assert!(started.elapsed() < Duration::from_secs(20));
-        let ended = Group::start(sh("sleep 60 & sleep 60"))
+        assert!(started.elapsed() < Duration::from_secs(500));
+        let ended = Group::start(sh("sleep 1000 & sleep 1000"))
             .unwrap()
             .wait(Duration::from_millis(100))
             .unwrap();
