@@ -458,7 +458,7 @@ mod tests {
         std::fs::write(root.path().join("main.rs"), "fn main() { let _: u32 = \"text\"; }")
             .unwrap();
         let recipe = Recipe {
-            name: "test-does-not-compile".to_owned(),
+            name: format!("test-does-not-compile-{}", std::process::id()),
             root: root.path(),
             artefact: Artefact::OnSystem,
             features: Features::Default,
