@@ -13,7 +13,7 @@ use std::time::Duration;
 pub const PACKAGE: &str = "hakmem-apps";
 
 /// Longest time one program may take. They take seconds.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// Both builds of the programs.
 pub struct Apps {
