@@ -5,12 +5,23 @@ use std::fs;
 /// Size of a page, in bytes.
 pub const PAGE: usize = 4096;
 
-/// Resident memory of the process, in bytes: the exact walk of the page tables. What `statm` says is
-/// summed from counters of each processor, and may be off by half a megabyte for each of them.
+/// Resident memory of the process that no file backs, in bytes. (Code becomes resident as it is first
+/// executed, with its neighbours.)
 pub fn resident() -> usize {
+    walked("Anonymous:")
+}
+
+/// Resident memory of the process, in bytes.
+pub fn resident_with_files() -> usize {
+    walked("Rss:")
+}
+
+/// A sum over the page tables, which is exact: what `statm` says is summed from counters of each
+/// processor, and may be off by half a megabyte for each of them.
+fn walked(name: &str) -> usize {
     let rollup = fs::read_to_string("/proc/self/smaps_rollup").expect("/proc/self/smaps_rollup");
-    let rss = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).expect("Rss");
-    let kib: usize = rss.trim().trim_end_matches(" kB").trim().parse().expect("a number");
+    let row = rollup.lines().find_map(|line| line.strip_prefix(name)).expect("a row");
+    let kib: usize = row.trim().trim_end_matches(" kB").trim().parse().expect("a number");
     kib * 1024
 }
 

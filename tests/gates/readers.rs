@@ -114,7 +114,7 @@ fn resident_memory_is_the_kernels() {
         let during = stats().resident_bytes.expect("Linux tells");
         // The kernel sums what it tells here from counters of each processor, which lag a little.
         assert!(during >= before + (56 << 20), "{before} {during}");
-        let seen = common::memory::resident();
+        let seen = common::memory::resident_with_files();
         assert!(seen.abs_diff(during) < 8 << 20, "{seen} {during}");
     })
     .is_quiet();
