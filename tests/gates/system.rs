@@ -64,7 +64,8 @@ fn what_is_mapped_is_what_was_taken_less_what_was_given_back() {
     child::run(
         "system::what_is_mapped_is_what_was_taken_less_what_was_given_back",
         "",
-        &[],
+        // A worker would give back between the two looks.
+        common::child::NO_WORKER,
         || {
             if !SYSTEM {
                 return;
