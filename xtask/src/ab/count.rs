@@ -163,7 +163,7 @@ mod tests {
         let subject = Subject { program: &program, functions: &functions, places, variables: &[] };
         let arguments = ["--scenario", scenario, "--ops", &ops.to_string()].map(str::to_owned);
         let counts =
-            count(counter, &subject, &arguments, Duration::from_secs(60), fixture.folder())
+            count(counter, &subject, &arguments, Duration::from_secs(600), fixture.folder())
                 .unwrap();
         assert!(!counts.partial && counts.printed.contains("checksum"), "{:?}", counts.printed);
         assert!(counts.total.is_none_or(|total| total > ops));
