@@ -15,6 +15,7 @@ use hakmem::fault::{self, Kind, Plan};
 use hakmem::{Reading, raw};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
+use std::time::{Duration, Instant};
 
 const WORKER: bool = cfg!(feature = "background-worker");
 const MIB: usize = 1 << 20;
@@ -96,11 +97,17 @@ fn recovers(mut model: Model) {
 /// The child's code where the plan's call never came.
 const NEVER: i32 = 3;
 
+/// How long a sweep goes through every call. The worker makes its own as time passes, so the slower the
+/// machine the more there are: from then on the steps double each time this has passed again.
+const EVERY_ONE: Duration = Duration::from_secs(30);
+
 /// Runs the workload in one process for each call from `first` on, `step` apart, until a plan's first
 /// call never comes. Gives how many plans met theirs.
-fn sweep(what: &str, first: u64, step: usize, plan: impl Fn(u64) -> Plan) -> u64 {
+fn sweep(what: &str, first: u64, step: u64, plan: impl Fn(u64) -> Plan) -> u64 {
+    let started = Instant::now();
     let mut points = 0;
-    for n in (first..).step_by(step) {
+    let mut n = first;
+    loop {
         let child = fork(|| {
             let run = || {
                 fault::refuse(Some(plan(n)));
@@ -120,8 +127,8 @@ fn sweep(what: &str, first: u64, step: usize, plan: impl Fn(u64) -> Plan) -> u64
             NEVER => return points,
             code => panic!("{what} {n}: {code} (negative: the signal that ended it)"),
         }
+        n += step << (started.elapsed().as_secs() / EVERY_ONE.as_secs());
     }
-    unreachable!("the workload ends")
 }
 
 /// Runs a body on a fresh heap; without the gate only shows that nothing is there.
@@ -161,7 +168,7 @@ const PARTS: u64 = 4;
 fn every_call_alone() {
     for part in 1..=PARTS {
         on_fresh_heap("every_call_alone", &part.to_string(), || {
-            let points = sweep("without call", part, PARTS as usize, Plan::nth);
+            let points = sweep("without call", part, PARTS, Plan::nth);
             println!("faults: {points} calls, each refused once");
             assert!(points > 20, "the workload makes {points} calls only");
         });
@@ -172,7 +179,7 @@ fn every_call_alone() {
 fn every_call_and_all_that_follow() {
     for part in 1..=PARTS {
         on_fresh_heap("every_call_and_all_that_follow", &part.to_string(), || {
-            let points = sweep("without anything from call", part, PARTS as usize, Plan::from);
+            let points = sweep("without anything from call", part, PARTS, Plan::from);
             println!("faults: {points} calls, each refused with all that follow");
             assert!(points > 0);
         });
