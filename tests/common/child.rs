@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// Names the case that a child is to run.
 const CASE: &str = "CHILD_CASE";
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// The value of a variable that a case is to run without, where the surroundings would set it.
 pub const UNSET: &str = "\0";

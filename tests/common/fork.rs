@@ -1,7 +1,7 @@
 //! Children by `fork`.
 
 /// Seconds after which a child has hung: many times what one takes on a machine that is busy.
-const HANGS: u32 = 120;
+const HANGS: u32 = 300;
 
 /// Forks; the child runs `body`, which may use this heap but not the system's, and exits with the
 /// code that it gives.
