@@ -2,6 +2,7 @@
 
 use super::child;
 use super::{Blocks, RING, TRACE};
+use crate::common::join_all;
 use hakmem::{Event, Events, Reading, raw};
 
 fn all(events: Events) -> Vec<Event> {
@@ -100,7 +101,7 @@ fn every_heap_has_a_ring_that_is_bounded() {
     child::run("events::every_heap_has_a_ring_that_is_bounded", "", &[], || {
         let meet = std::sync::Barrier::new(3);
         std::thread::scope(|scope| {
-            for _ in 0..3 {
+            join_all([(); 3].map(|()| {
                 scope.spawn(|| {
                     let first = raw::malloc(64);
                     // All at once, so that each has a heap of its own.
@@ -110,8 +111,8 @@ fn every_heap_has_a_ring_that_is_bounded() {
                     }
                     // SAFETY: a block in use.
                     unsafe { raw::free(first) };
-                });
-            }
+                })
+            }));
         });
         if !RING {
             return;
