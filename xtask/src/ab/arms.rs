@@ -365,6 +365,8 @@ fn compile(folder: &Path, recipe: &Recipe<'_>) -> Result<(BTreeMap<String, Unit>
     }
     cargo.args(["--", "--print=link-args", "-Csave-temps"]);
     cargo.env("RUSTC_WORKSPACE_WRAPPER", wrapper()?);
+    // Whatever the environment says: incremental code is not what users get.
+    cargo.env("CARGO_INCREMENTAL", "0");
     let shown = command::show(&cargo);
     let output =
         cargo.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{shown}`"))?;

@@ -110,6 +110,8 @@ impl Builder {
         cargo.arg("--message-format=json-render-diagnostics");
         cargo.args(["--", "--print=link-args", "-Csave-temps"]);
         cargo.env("RUSTC_WORKSPACE_WRAPPER", arms::wrapper()?);
+        // Whatever the caller's environment says: incremental code is not what users get.
+        cargo.env("CARGO_INCREMENTAL", "0");
         cargo.stdin(std::process::Stdio::null());
         let output = cargo.output().with_context(|| format!("cannot start `{shown}`"))?;
         if !output.status.success() {
