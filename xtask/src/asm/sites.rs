@@ -3,8 +3,8 @@
 //! What belongs to gates is what `src/telemetry/` defines; elsewhere, a constant made of
 //! `cfg!(feature = "...")` and every function that does nothing while such a constant is false. A site
 //! is a call of such a function from elsewhere, for the telemetry's methods on whatever holds a piece
-//! of it (a field, a static, a local), or such a constant looked at, from elsewhere or in a method or another constant. Without the site
-//! stands what it comes to with every gate off (`answers`).
+//! of it (a field, a static, a local), or such a constant looked at, from elsewhere or in a method or
+//! another constant. Without the site stands what it comes to with every gate off (`answers`).
 //! Which gates a site serves follows from what the called function mentions, down to the gates' rows.
 //! The readers are left alone: they are in every build, and say "not compiled in".
 

@@ -12,6 +12,7 @@ mod stacks;
 
 use crate::shared::{document, page, paths, term, write};
 use anyhow::{Result, bail};
+use report::Words;
 use stacks::Stacks;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -94,7 +95,7 @@ fn depths(args: &Args, most: usize) -> Result<Vec<usize>> {
 fn report(args: &Args, stacks: &Stacks) -> Result<ExitCode> {
     let svg = picture::draw(stacks)?;
     let json = serde_json::to_string_pretty(stacks)? + "\n";
-    let (title, name) = (report::title(stacks), report::name(stacks));
+    let &Words { title, name, .. } = report::words(stacks);
     let parts = report::parts(stacks, &svg);
     if args.json {
         term::print(&json)?;

@@ -72,7 +72,8 @@ fn draw_alone(stacks: &Stacks) -> Result<String> {
         let size = (SIZE.0, 110 + 28 * rows.len() as u32);
         let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         area.fill(&WHITE).map_err(failed)?;
-        let title = format!("{}: time in units of the default build's", report::title(stacks));
+        let title =
+            format!("{}: time in units of the default build's", report::words(stacks).title);
         let area = area.titled(&title, text(17)).map_err(failed)?;
         let mut chart = ChartBuilder::on(&area)
             .margin_right(20)

@@ -4,14 +4,50 @@ use super::stacks::{Stack, Stacks, Timed};
 use crate::shared::document::{Column, Part};
 use comfy_table::{CellAlignment, Table};
 
-/// The title of every form.
-pub fn title(stacks: &Stacks) -> &'static str {
-    if stacks.alone { "Each layer alone" } else { "Layers on top of each other" }
+/// What a kind of table is called.
+pub struct Words {
+    /// The title of every form.
+    pub title: &'static str,
+    /// The name of the recorded files.
+    pub name: &'static str,
+    about: &'static str,
+    picture: &'static str,
+    /// The heading of the first column in a document.
+    column: &'static str,
+    /// The heading of the second table.
+    against: &'static str,
+    /// What the first column holds, and what the list of layers is.
+    layers: &'static str,
+    order: &'static str,
 }
 
-/// The name of the recorded files.
-pub fn name(stacks: &Stacks) -> &'static str {
-    if stacks.alone { "layers-alone" } else { "layers" }
+const STACKED: Words = Words {
+    title: "Layers on top of each other",
+    name: "layers",
+    about: "Made by `cargo xtask layers`: the library with the unified cache alone, then with more and \
+        more of the layers around it, in the order in which a request asks them.",
+    picture: "cost against layers",
+    column: "layers, the last added",
+    against: "Time against one layer, 90 % interval",
+    layers: "on the path of a request, the unified cache included",
+    order: "order of the layers",
+};
+
+const ALONE: Words = Words {
+    title: "Each layer alone",
+    name: "layers-alone",
+    about: "Made by `cargo xtask layers --alone`: the library with the unified cache alone, then with each \
+        of the layers around it, and no other but what that one needs.",
+    picture: "time of each layer",
+    column: "layer",
+    against: "Time against the unified cache alone, 90 % interval",
+    layers: "the one around the unified cache, with what it needs",
+    order: "layers, as the registry has them",
+};
+
+/// The words for these stacks.
+pub fn words(stacks: &Stacks) -> &'static Words {
+    if stacks.alone { &ALONE } else { &STACKED }
 }
 
 /// What the old system's notes say of the same experiment.
@@ -100,15 +136,6 @@ fn time_rows(stacks: &Stacks) -> Vec<(String, Vec<String>)> {
     all.map(|(name, timed)| (name, ratios(stacks, timed))).collect()
 }
 
-/// The heading of the second table.
-fn against(stacks: &Stacks) -> &'static str {
-    if stacks.alone {
-        "Time against the unified cache alone, 90 % interval"
-    } else {
-        "Time against one layer, 90 % interval"
-    }
-}
-
 /// Both tables, for the terminal.
 pub fn table(stacks: &Stacks) -> String {
     let show = |headings: Vec<&str>, rows: Vec<(String, Vec<String>)>| -> Table {
@@ -129,7 +156,7 @@ pub fn table(stacks: &Stacks) -> String {
     format!(
         "{}\n\n{}\n{}\n",
         show(SHORT.to_vec(), rows(stacks)),
-        against(stacks),
+        words(stacks).against,
         show(scenarios, time_rows(stacks))
     )
 }
@@ -138,13 +165,9 @@ pub fn table(stacks: &Stacks) -> String {
 fn facts(stacks: &Stacks) -> Vec<(String, String)> {
     let scenario = stacks.scenarios.first().map_or("", String::as_str);
     let fact = |name: &str, text: String| (name.to_owned(), text);
-    let (layers, order) = if stacks.alone {
-        ("the one around the unified cache, with what it needs", "layers, as the registry has them")
-    } else {
-        ("on the path of a request, the unified cache included", "order of the layers")
-    };
+    let words = words(stacks);
     let mut facts = vec![
-        fact("layers", layers.to_owned()),
+        fact("layers", words.layers.to_owned()),
         fact("malloc, free", "instructions of one call of 64 bytes, single-stepped".to_owned()),
         fact("fast paths", "bytes of malloc, free and their C++ forms".to_owned()),
         fact("text", "bytes of code of the library".to_owned()),
@@ -155,7 +178,7 @@ fn facts(stacks: &Stacks) -> Vec<(String, String)> {
                  first-level data cache and mispredicted branches as valgrind simulates them; median speed"
             ),
         ),
-        fact(order, stacks.layers.join(", ")),
+        fact(words.order, stacks.layers.join(", ")),
         fact("where", circumstances(stacks)),
     ];
     facts.extend(stacks.missing.iter().map(|missing| fact("missing", missing.clone())));
@@ -182,34 +205,21 @@ fn circumstances(stacks: &Stacks) -> String {
 
 /// The document.
 pub fn parts(stacks: &Stacks, svg: &str) -> Vec<Part> {
+    let words = words(stacks);
     let columns = |headings: &[&str]| -> Vec<Column> {
         let headings = headings.iter().map(|heading| Column::figures(heading));
-        let first = if stacks.alone { "layer" } else { "layers, the last added" };
-        [Column::words(first)].into_iter().chain(headings).collect()
+        [Column::words(words.column)].into_iter().chain(headings).collect()
     };
     let lines = |rows: Vec<(String, Vec<String>)>| -> Vec<Vec<String>> {
         rows.into_iter().map(|(name, cells)| [vec![name], cells].concat()).collect()
     };
     let scenarios: Vec<&str> = stacks.scenarios.iter().map(String::as_str).collect();
-    let (made, shown) = if stacks.alone {
-        (
-            "Made by `cargo xtask layers --alone`: the library with the unified cache alone, then with each \
-             of the layers around it, and no other but what that one needs.",
-            "time of each layer",
-        )
-    } else {
-        (
-            "Made by `cargo xtask layers`: the library with the unified cache alone, then with more and \
-             more of the layers around it, in the order in which a request asks them.",
-            "cost against layers",
-        )
-    };
     let mut parts = vec![
-        Part::Text(made.to_owned()),
-        Part::Picture(svg.to_owned(), format!("{}.svg", name(stacks)), shown.to_owned()),
+        Part::Text(words.about.to_owned()),
+        Part::Picture(svg.to_owned(), format!("{}.svg", words.name), words.picture.to_owned()),
         Part::Table(columns(&COLUMNS), lines(rows(stacks))),
         Part::Facts(facts(stacks)),
-        Part::Heading(against(stacks).to_owned()),
+        Part::Heading(words.against.to_owned()),
         Part::Table(columns(&scenarios), lines(time_rows(stacks))),
     ];
     if !stacks.alone {
@@ -232,11 +242,11 @@ mod tests {
         for word in ["layers", "11", "system", "random-mixed-400", "108.4 KiB", "2.00 ["] {
             assert!(text.contains(word), "{word}: {text}");
         }
-        let markdown = document::markdown(title(&stacks), &parts(&stacks, "<svg></svg>"));
+        let markdown = document::markdown(words(&stacks).title, &parts(&stacks, "<svg></svg>"));
         assert!(markdown.contains("| 3 |") && markdown.contains("(layers.svg)"));
         assert!(markdown.contains("23.6 million"));
         let stacks = alone();
-        let markdown = document::markdown(title(&stacks), &parts(&stacks, "<svg></svg>"));
+        let markdown = document::markdown(words(&stacks).title, &parts(&stacks, "<svg></svg>"));
         assert!(markdown.contains("| ring |") && markdown.contains("(layers-alone.svg)"));
         assert!(!markdown.contains("23.6 million"));
     }
