@@ -43,7 +43,7 @@ pub(crate) const GRANULE: usize = 64 << 10;
 /// Bytes of one tiny class that a magazine may hold.
 pub(crate) const TINY_BYTES: u32 = 256 << 10;
 /// Bytes of one mid class that a magazine may hold.
-pub(crate) const MID_BYTES: u32 = 1 << 20;
+pub(crate) const MID_BYTES: u32 = 4 << 20;
 /// Blocks that any magazine may hold.
 pub(crate) const MOST_BLOCKS: u32 = 4095;
 

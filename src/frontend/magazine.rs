@@ -81,7 +81,7 @@ const BATCH_BYTES: usize = 16 << 10;
 /// Bytes by which all magazines of a heap together may grow beyond their start.
 /// Relaxed: a setting; a late look obeys the one before.
 pub(crate) static GROWTH_BUDGET: crate::base::sync::AtomicUsize =
-    crate::base::sync::AtomicUsize::new(8 << 20);
+    crate::base::sync::AtomicUsize::new(32 << 20);
 /// First class of the mid tier, as `HAKMEM_TINY_MAX_CLASS` has it.
 /// Relaxed: a setting; a late look obeys the one before.
 pub(crate) static FIRST_MID: crate::base::sync::AtomicU32 =

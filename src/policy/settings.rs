@@ -155,7 +155,7 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
         old: None,
         category: "Cache",
         form: Form::Bytes { least: 0, most: 1 << 40 },
-        default: 8 << 20,
+        default: 32 << 20,
         modes: None,
         compiled_in: true,
         apply: |value| {
