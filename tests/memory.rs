@@ -148,6 +148,29 @@ fn pages_of_parked_heaps_are_returned() {
 }
 
 #[test]
+fn a_program_that_nearly_sleeps_gives_back_what_it_has_dropped() {
+    if SANITIZED || hakmem::stats().layers.iter().any(|layer| layer.compiled_in) {
+        return; // What layers serve never comes by the magazines.
+    }
+    let name = "a_program_that_nearly_sleeps_gives_back_what_it_has_dropped";
+    child::run(name, "", &[("HAKMEM_DECAY_MS", "100")], || {
+        let sizes = [32, 64, 200, 500, 1000, 9000];
+        let all: Vec<_> = sizes.iter().map(|&size| filled(size, 16 * MIB)).collect();
+        let full = resident();
+        all.into_iter().for_each(free_all);
+        // From here on everything is served from the magazines.
+        let asleep = std::time::Instant::now();
+        while resident() > full - 80 * MIB {
+            assert!(asleep.elapsed().as_secs() < 30, "{} of {full} are resident", resident());
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            sizes.iter().for_each(|&size| free_all(filled(size, 3 * size)));
+        }
+        assert_eq!(walk().user(), 0);
+    })
+    .is_quiet();
+}
+
+#[test]
 fn zeroed_memory_from_the_system_is_not_touched() {
     child::run("zeroed_memory_from_the_system_is_not_touched", "", &[], || {
         let heap = Hakmem::new();

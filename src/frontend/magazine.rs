@@ -15,7 +15,10 @@
 //! (or overflows) alone, as in a thread that only allocates (or only frees), double it up to a
 //! smaller bound: they want larger batches, not a larger cache.
 //!
-//! Invariant: storage[1..top] holds distinct blocks of the class; nobody else has them.
+//! Invariant: storage[1..top] holds distinct blocks of the class, and at most one null, a wire
+//! ([`tripwire`]); nobody else has them.
+
+mod tripwire;
 
 use super::tuning;
 use crate::base::sync::{AtomicPtr, Ordering};
@@ -59,6 +62,8 @@ struct State {
     active: bool,
     /// Top at the last decay, as a number of blocks.
     level: u32,
+    /// Slot of the wire; 0: there is none.
+    wire: u32,
 }
 
 /// All magazines of a heap.
@@ -103,6 +108,7 @@ impl UnifiedCache {
                     last: Event::None,
                     active: false,
                     level: 0,
+                    wire: 0,
                 }
             }; COUNT],
             grown_bytes: 0,
@@ -170,8 +176,9 @@ impl UnifiedCache {
         if state.storage.is_null() {
             return 0;
         }
-        (self.top(class).load(Ordering::Relaxed).addr() - state.storage.addr()) / size_of::<Slot>()
-            - 1
+        let slots = (self.top(class).load(Ordering::Relaxed).addr() - state.storage.addr())
+            / size_of::<Slot>();
+        slots.saturating_sub(1 + usize::from(state.wire != 0))
     }
 
     /// Whether the class has ever had a magazine here.
@@ -182,15 +189,19 @@ impl UnifiedCache {
     /// Calls `visit` with every block in the magazine of `class`.
     pub(crate) fn each_block(&self, class: usize, mut visit: impl FnMut(*mut u8)) {
         let Some(state) = self.states.get(class) else { return };
-        for slot in 1..=self.level(class) {
-            // SAFETY: slots 1..=level hold blocks.
-            visit(unsafe { *state.storage.add(slot) });
+        let wire = state.wire as usize;
+        for slot in 1..=self.level(class) + usize::from(wire != 0) {
+            if slot != wire {
+                // SAFETY: slots 1..top hold blocks, but for the wire.
+                visit(unsafe { *state.storage.add(slot) });
+            }
         }
     }
 
     /// Gives the magazine storage for at least `capacity` blocks and that limit. Without memory it
     /// stays as it is.
     fn set_capacity(&mut self, class: usize, capacity: u32) {
+        self.cut_wire(class);
         let level = self.level(class) as u32;
         let capacity = capacity.max(level);
         let state = self.state(class);
@@ -268,6 +279,7 @@ impl UnifiedCache {
     /// and how many blocks to bring. `None`: no storage can be had.
     pub(crate) fn begin_refill(&mut self, class: usize) -> Option<(*mut Slot, usize)> {
         debug_assert!(class != 0 && self.level(class) == 0);
+        self.cut_wire(class);
         if self.state(class).storage.is_null() {
             self.set_capacity(class, Self::bounds(class).0);
         }
@@ -317,6 +329,7 @@ impl UnifiedCache {
             }
             return Some((ptr::null(), 0));
         }
+        self.cut_wire(class);
         let state = self.state(class);
         let alternates = state.last == Event::Refill;
         state.last = Event::Overflow;
@@ -341,7 +354,8 @@ impl UnifiedCache {
     }
 
     /// What is to be flushed of a class for its magazine to hold at most `keep` blocks.
-    pub(crate) fn excess(&self, class: usize, keep: usize) -> Option<(*const Slot, usize)> {
+    pub(crate) fn excess(&mut self, class: usize, keep: usize) -> Option<(*const Slot, usize)> {
+        self.cut_wire(class);
         let count = self.level(class).checked_sub(keep).filter(|&count| count != 0)?;
         let storage = self.states.get(class)?.storage;
         Some((storage.wrapping_add(1), count))
@@ -378,7 +392,7 @@ impl UnifiedCache {
 mod tests {
     use super::*;
 
-    fn fake(n: usize) -> *mut u8 {
+    pub(super) fn fake(n: usize) -> *mut u8 {
         ptr::without_provenance_mut(16 * (n + 1))
     }
 

@@ -62,6 +62,8 @@ pub(crate) struct Slots {
     entries: [Entry; SLOTS],
     used: usize,
     bytes: usize,
+    /// Bytes freed, less those that have served again, since somebody asked.
+    freed: usize,
     /// Which operations of this thread are timed.
     pub(crate) meter: Meter,
     /// Way to the heap's counters.
@@ -131,6 +133,7 @@ impl Slots {
             entries: [NONE; SLOTS],
             used: 0,
             bytes: 0,
+            freed: 0,
             meter: Meter::new(),
             tally: COMMON,
         }
@@ -140,6 +143,13 @@ impl Slots {
         let entry = take_out(&mut self.entries, &mut self.used, index)?;
         self.bytes -= entry.span.bytes;
         Some(entry)
+    }
+
+    /// Bytes of large blocks that have been freed here since the last call, and have not served again,
+    /// once they are `least`; else 0.
+    #[inline]
+    pub(crate) fn take_freed(&mut self, least: usize) -> usize {
+        if self.freed < least { 0 } else { core::mem::take(&mut self.freed) }
     }
 
     /// Moves everything to the shared part: the thread ends, or memory is short. Gives the bytes of
@@ -175,6 +185,7 @@ pub(crate) fn take_run(slots: &mut Slots, granules: usize, align: usize) -> *mut
     if found.is_null() {
         slots.runs.release_stale(os::now_ms() as u32);
     } else {
+        slots.freed = slots.freed.saturating_sub(granules * GRANULE);
         thermal::reused(granules * GRANULE);
     }
     found
@@ -189,7 +200,10 @@ pub(crate) unsafe fn put_run(slots: &mut Slots, run: *mut Slab) {
     let own = if all == 0 { 0 } else { SLOT_BYTES.load(Ordering::Relaxed) };
     let budget = Budget { own, shared: all.saturating_sub(held_with(0).load(Ordering::Relaxed)) };
     // SAFETY: as the caller promised.
-    unsafe { slots.runs.put(run, os::now_ms() as u32, budget) };
+    unsafe {
+        slots.freed += (*run).granules.get() as usize * GRANULE;
+        slots.runs.put(run, os::now_ms() as u32, budget);
+    }
 }
 
 /// A cached mapping of at least `bytes` bytes at a multiple of `align`, if there is one, and which
@@ -205,7 +219,10 @@ pub(crate) fn take_span(slots: &mut Slots, bytes: usize, align: usize) -> Option
         None => (None, Server::BigCache),
     };
     match found {
-        Some(_) => thermal::reused(bytes),
+        Some(_) => {
+            slots.freed = slots.freed.saturating_sub(bytes);
+            thermal::reused(bytes);
+        }
         None => thermal::missed(bytes, os::now_ms() as u32),
     }
     found.map(|entry| (entry.span, Origin::of(server)))
@@ -222,6 +239,7 @@ fn take_shared(bytes: usize, align: usize) -> Option<Entry> {
 
 /// Takes a freed mapping in, or passes it on.
 pub(crate) fn put_span(slots: &mut Slots, span: Span) {
+    slots.freed = slots.freed.saturating_add(span.bytes);
     if budget() == 0 {
         guarded::unmap(span.at, span.bytes);
         return;

@@ -45,18 +45,23 @@ fn tick_now(heap: &mut Heap, now: u64) {
     config::load_environment();
     dump::arm();
     dump::answer_late();
-    heap.decay(now);
+    let mut returned = heap.decay(now);
     background::rouse();
+    returned += tick_process(heap, now);
+    heap.ticked(returned);
+}
+
+/// The process's share of a tick, unless another thread has had it. Gives the bytes returned to the
+/// system.
+fn tick_process(heap: &mut Heap, now: u64) -> usize {
     let last = LAST.load(Ordering::Relaxed);
     if now.saturating_sub(last) < u64::from(period())
         || LAST.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_err()
     {
-        return;
+        return 0;
     }
-    process_tick(now);
-    if diet::check() {
-        release_all(Some(heap));
-    }
+    let returned = process_tick(now);
+    if diet::check() { returned + release_all(Some(heap)) } else { returned }
 }
 
 /// Ages what all threads share. Gives the bytes returned to the system.

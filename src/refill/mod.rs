@@ -27,13 +27,15 @@ pub(crate) struct Bins {
     /// lies apart: others push to it while the heap is borrowed mutably.
     pub(crate) pending: &'static PendingStack,
     classes: [ClassSlabs; COUNT],
+    /// Bytes of blocks that this heap has brought home itself since somebody asked.
+    home: usize,
     /// Way to the heap's counters.
     pub(crate) tally: Handle,
 }
 
 impl Bins {
     pub(crate) const fn new(pending: &'static PendingStack) -> Self {
-        Bins { pending, classes: [const { ClassSlabs::new() }; COUNT], tally: COMMON }
+        Bins { pending, classes: [const { ClassSlabs::new() }; COUNT], home: 0, tally: COMMON }
     }
 
     #[inline(always)]
@@ -215,6 +217,7 @@ impl Bins {
                 }
                 debug_assert!(at > first);
                 self.tally.came_home(class, at - first);
+                self.home += (at - first) * slab.info().size as usize;
                 slab.freed_since_purge.set(true);
                 // SAFETY: ours, alive.
                 unsafe { self.settle(class, slab_ptr) };
@@ -225,6 +228,11 @@ impl Bins {
                 self.tally.sent_home(class, at - first);
             }
         }
+    }
+
+    /// Bytes of blocks that this heap has brought to its own slabs since the last call.
+    pub(crate) fn take_home(&mut self) -> usize {
+        core::mem::take(&mut self.home)
     }
 
     /// Puts a slab whose free count has grown where it belongs, or lets it go when all its blocks

@@ -4,7 +4,7 @@
 //! taken it out of the parking lot) calls anything here. The fields that the fast path touches come
 //! first. Its counters, which others read at any time, lie behind it: see [`tally_of`].
 
-use crate::class::COUNT;
+use crate::class::{CLASSES, COUNT};
 use crate::frontend::handoff;
 use crate::frontend::magazine::UnifiedCache;
 use crate::frontend::stack::FrontEnd;
@@ -16,6 +16,7 @@ use crate::refill::{Bins, policy};
 use crate::segment::meta;
 use crate::segment::slab::PendingStack;
 use crate::telemetry::tally::{COMMON, Handle, Tally};
+use crate::thread::restless::{self, Restless};
 use crate::thread::tls;
 use crate::thread::turn::{Door, Turn};
 use core::ptr;
@@ -56,6 +57,7 @@ pub(crate) struct Heap {
     pub(super) parked_at: u64,
     countdown: u32,
     last_tick: u64,
+    restless: Restless,
 }
 
 // SAFETY: see the invariant; the sentinels, which all threads share, are never written.
@@ -100,6 +102,12 @@ unsafe fn fill(
     got
 }
 
+/// Bytes of a block of `class`.
+#[inline(always)]
+fn block_size(class: usize) -> usize {
+    CLASSES.get(class).map_or(0, |info| info.size as usize)
+}
+
 impl Heap {
     pub(super) const fn new(pending: &'static PendingStack, turn: &'static Turn) -> Self {
         Heap {
@@ -116,6 +124,7 @@ impl Heap {
             parked_at: 0,
             countdown: OPS_PER_LOOK,
             last_tick: 0,
+            restless: Restless::new(),
         }
     }
 
@@ -148,6 +157,7 @@ impl Heap {
 
     /// Brings a batch of `class` in and takes one block of it. Null: out of memory.
     pub(crate) fn refill(&mut self, class: usize) -> *mut u8 {
+        let tripped = self.cache.trip(class);
         // The thread may have looked at a sentinel and only now have taken this heap over, with
         // blocks in its layers and magazines.
         let tally = self.tally;
@@ -159,6 +169,9 @@ impl Heap {
         let block = self.cache.pop(class);
         if !block.is_null() {
             self.tally.hit(class, block);
+            if tripped {
+                self.tripped(class);
+            }
             return block;
         }
         self.tune_layers(class, true);
@@ -182,8 +195,14 @@ impl Heap {
         let got = unsafe { fill(&mut self.bins, &mut self.quarantine, class, end, batch) };
         // SAFETY: the refill wrote `got` blocks right below `end`.
         unsafe { self.cache.end_refill(class, batch, got) };
+        self.restless.went_out(got * block_size(class));
         self.tally.refilled(class, got, started);
-        self.cache.pop(class)
+        let block = self.cache.pop(class);
+        if self.restless.wants_wires() {
+            // An empty magazine is as good as a wire.
+            self.tripped(class);
+        }
+        block
     }
 
     /// A block from the layers behind the magazine, which is empty, and a batch for that. Null: they
@@ -299,11 +318,22 @@ impl Heap {
             // SAFETY: the magazine's oldest blocks were given back by the program.
             unsafe { self.spill(class, oldest, count) };
             self.cache.end_overflow(class, count);
+            self.restless.came_home(self.bins.take_home(), &mut self.cache);
         }
         if !self.cache.push(class, block) {
             // SAFETY: as the caller promised.
             unsafe { self.bins.flush(class, &raw const block, 1) };
+        } else {
+            self.restless.overflowed(&mut self.cache, class);
         }
+    }
+
+    /// A pop has come down to the wire of its magazine, or to the bottom: looks at the clock when this
+    /// slow path ends.
+    #[cold]
+    fn tripped(&mut self, class: usize) {
+        self.countdown = 1;
+        self.restless.tripped(os::now_ms(), &mut self.cache, class);
     }
 
     /// Finds a place for blocks that leave the magazine: the newest go to the layers behind it as far
@@ -394,8 +424,9 @@ impl Heap {
         self.slots.drain()
     }
 
-    /// Shrinks what has been idle since the last call: caches, pages inside slabs, large blocks.
-    pub(crate) fn decay(&mut self, now: u64) {
+    /// Shrinks what has been idle since the last call: caches, pages inside slabs, large blocks. Gives the
+    /// bytes of the pages that went back to the system.
+    pub(crate) fn decay(&mut self, now: u64) -> usize {
         for class in 1..COUNT {
             self.decay_layers(class);
             if let Some(keep) = self.cache.decay(class) {
@@ -403,8 +434,14 @@ impl Heap {
                 self.end_quarantine(class);
             }
         }
-        self.bins.sweep(true);
+        let returned = self.bins.sweep(true);
         self.slots.age(now as u32);
+        returned
+    }
+
+    /// A tick is over that has returned so many bytes.
+    pub(crate) fn ticked(&mut self, returned: usize) {
+        self.restless.ticked(returned, &mut self.cache);
     }
 
     /// The background worker's visit: what `decay` does, but for the magazines. Gives the bytes
@@ -424,6 +461,10 @@ impl Heap {
     /// Counts a slow-path operation. True: it is time to look at the clock.
     #[inline]
     pub(crate) fn look_due(&mut self) -> bool {
+        let freed = self.slots.take_freed(restless::LEAST);
+        if freed != 0 {
+            self.restless.came_home(freed, &mut self.cache);
+        }
         self.countdown -= 1;
         if self.countdown != 0 {
             return false;

@@ -7,5 +7,6 @@
 
 pub(crate) mod heap;
 pub(crate) mod park;
+mod restless;
 pub(crate) mod tls;
 pub(crate) mod turn;
