@@ -9,7 +9,7 @@ mod list;
 pub(crate) mod policy;
 mod remote;
 
-use crate::class::{CLASSES, COUNT, HEADER};
+use crate::class::{COUNT, HEADER};
 use crate::segment::header;
 use crate::segment::misuse;
 use crate::segment::registry;
@@ -198,22 +198,13 @@ impl Bins {
                 at += 1;
                 continue;
             }
-            let base = slab.base.addr();
-            let length =
-                CLASSES.get(class).map_or(0, |info| info.granules as usize) * crate::class::GRANULE;
-            let local = slab.owner == me;
             let first = at;
-            if local {
-                while at < count {
-                    // SAFETY: at < count.
-                    let block = unsafe { *blocks.add(at) };
-                    if block.addr().wrapping_sub(base) >= length {
-                        break;
-                    }
-                    if let Err(wrong) = slab.put(block) {
-                        misuse::bad_block(block, class, wrong);
-                    }
-                    at += 1;
+            // SAFETY: at < count.
+            let rest = unsafe { core::slice::from_raw_parts(blocks.add(at), count - at) };
+            if slab.owner == me {
+                match slab.put(rest) {
+                    Ok(put) => at += put,
+                    Err((block, wrong)) => misuse::bad_block(block, class, wrong),
                 }
                 debug_assert!(at > first);
                 self.tally.came_home(class, at - first);
@@ -222,9 +213,7 @@ impl Bins {
                 // SAFETY: ours, alive.
                 unsafe { self.settle(class, slab_ptr) };
             } else {
-                // SAFETY: as the caller promised; `first` is in range.
-                at +=
-                    unsafe { flush_remote(slab, class, blocks.add(first), count - first, length) };
+                at += flush_remote(slab, class, rest);
                 self.tally.sent_home(class, at - first);
             }
         }

@@ -107,7 +107,7 @@ fn use_again(scene: Scene, slab: &Slab, contents: &Contents) {
         if let Some(index) = scene.blocks.iter().position(|it| *it == block) {
             contents[index].with_mut(|_| ());
         }
-        slab.put(block).unwrap();
+        slab.put(&[block]).unwrap();
     }
 }
 
@@ -201,7 +201,7 @@ fn blocks_come_home_and_a_slab_is_let_go_by_the_last() {
         "remote/release",
         a_slab_is_let_go,
         &[
-            without("self.remote(word).fetch_or(bits, Ordering::Release)"),
+            without("self.remote(word).fetch_add(bits, Ordering::Release)"),
             without("let bits = remote.swap(0, Ordering::Acquire);"),
         ],
     );

@@ -3,7 +3,7 @@
 //! Assumes nothing about the calling thread, which may have no heap. Promises that a block which
 //! can't be one of that slab, or is free already, ends the process with one line.
 
-use crate::class::{CLASSES, HEADER};
+use crate::class::{CLASSES, GRANULE, HEADER};
 use crate::segment::header;
 use crate::segment::misuse;
 use crate::segment::registry;
@@ -40,9 +40,7 @@ pub(crate) unsafe fn give_back(class: usize, blocks: &[*mut u8]) {
         };
         let mut sent = 1;
         if slab.class as usize == class {
-            let length = slab.granules.get() as usize * crate::class::GRANULE;
-            // SAFETY: the first of them lies in this slab.
-            sent = unsafe { flush_remote(slab, class, rest.as_ptr(), rest.len(), length) };
+            sent = flush_remote(slab, class, rest);
             COMMON.sent_home(class, sent);
         } else {
             if !HEADER {
@@ -57,35 +55,24 @@ pub(crate) unsafe fn give_back(class: usize, blocks: &[*mut u8]) {
     }
 }
 
-/// The remote half of a flush: gives back the leading blocks that belong to `slab`, a word of its
-/// bitmap at a time. Gives their number.
-///
-/// # Safety
-/// `blocks` points at `count` pointers, the first of which lies in `slab`.
-pub(super) unsafe fn flush_remote(
-    slab: &Slab,
-    class: usize,
-    blocks: *const *mut u8,
-    count: usize,
-    length: usize,
-) -> usize {
-    let base = slab.base.addr();
+/// The remote half of a flush: gives back those of `blocks` that lie in `slab`, up to the first that
+/// does not, a word of its bitmap at a time. Gives their number; the first of them lies there.
+pub(super) fn flush_remote(slab: &Slab, class: usize, blocks: &[*mut u8]) -> usize {
+    let (info, base) = (slab.info(), slab.base.addr());
+    let length = info.granules as usize * GRANULE;
     let announce = slab.mark_pending();
-    let mut at = 0;
+    let mut count = 0;
     let (mut word, mut bits) = (usize::MAX, 0u64);
-    while at < count {
-        // SAFETY: at < count.
-        let block = unsafe { *blocks.add(at) };
-        if block.addr().wrapping_sub(base) >= length {
+    for &block in blocks {
+        let offset = block.addr().wrapping_sub(base);
+        if offset >= length {
             break;
         }
-        let index = match slab.index_of(block) {
-            Ok(index) => index,
+        let index = match Slab::index_in(info, offset) {
+            Ok(index) if index < info.capacity as usize => index,
+            Ok(_) => misuse::bad_block(block, class, Misuse::NeverAllocated),
             Err(wrong) => misuse::bad_block(block, class, wrong),
         };
-        if index >= slab.info().capacity as usize {
-            misuse::bad_block(block, class, Misuse::NeverAllocated);
-        }
         if index / 64 != word {
             if bits != 0 {
                 put_word(slab, class, word, bits);
@@ -97,13 +84,13 @@ pub(super) unsafe fn flush_remote(
             misuse::bad_block(block, class, Misuse::DoubleFree);
         }
         bits |= bit;
-        at += 1;
+        count += 1;
     }
     put_word(slab, class, word, bits);
     if announce {
         slab.announce();
     }
-    at
+    count
 }
 
 fn put_word(slab: &Slab, class: usize, word: usize, bits: u64) {

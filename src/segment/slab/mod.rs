@@ -273,31 +273,47 @@ impl Slab {
     /// The index of the block at `block`, checked.
     #[inline(always)]
     pub(crate) fn index_of(&self, block: *const u8) -> Result<usize, Misuse> {
-        let info = self.info();
-        let offset = block.addr().wrapping_sub(self.base.addr());
+        Slab::index_in(self.info(), block.addr().wrapping_sub(self.base.addr()))
+    }
+
+    /// The same in a loop: what does not change is read once.
+    #[inline(always)]
+    pub(crate) fn index_in(info: &Class, offset: usize) -> Result<usize, Misuse> {
         let index = info.index_of(offset);
         if index * info.size as usize != offset { Err(Misuse::Interior) } else { Ok(index) }
     }
 
-    /// Brings one block home. The caller owns the slab.
+    /// Brings those of `blocks` home that lie in this slab, up to the first that does not; at least
+    /// one does. Gives their number. The caller owns the slab. The error is a block and what is wrong
+    /// with it.
     #[inline(always)]
-    pub(crate) fn put(&self, block: *const u8) -> Result<(), Misuse> {
-        let index = self.index_of(block)?;
-        if index >= self.carved.get() as usize {
-            return Err(Misuse::NeverAllocated);
+    pub(crate) fn put(&self, blocks: &[*mut u8]) -> Result<usize, (*mut u8, Misuse)> {
+        let (info, base) = (self.info(), self.base.addr());
+        let length = info.granules as usize * GRANULE;
+        let carved = self.carved.get() as usize;
+        let (mut count, mut hint) = (0, self.hint.get());
+        for &block in blocks {
+            let offset = block.addr().wrapping_sub(base);
+            if offset >= length {
+                break;
+            }
+            let index = Slab::index_in(info, offset).map_err(|wrong| (block, wrong))?;
+            if index >= carved {
+                return Err((block, Misuse::NeverAllocated));
+            }
+            let (word, bit) = (index / 64, 1u64 << (index % 64));
+            let cell = self.local(word);
+            let before = cell.get();
+            if before & bit != 0 {
+                return Err((block, Misuse::DoubleFree));
+            }
+            cell.set(before | bit);
+            hint = hint.min(word as u16);
+            count += 1;
         }
-        let (word, bit) = (index / 64, 1u64 << (index % 64));
-        let cell = self.local(word);
-        let before = cell.get();
-        if before & bit != 0 {
-            return Err(Misuse::DoubleFree);
-        }
-        cell.set(before | bit);
-        self.free.set(self.free.get() + 1);
-        if word < self.hint.get() as usize {
-            self.hint.set(word as u16);
-        }
-        Ok(())
+        self.hint.set(hint);
+        self.free.set(self.free.get() + count as u32);
+        Ok(count)
     }
 
     /// Whether all blocks that were ever handed out are home. The caller owns the slab.
@@ -447,18 +463,19 @@ mod tests {
             sorted.dedup();
             assert_eq!(sorted.len(), capacity);
             for &block in &blocks {
-                assert_eq!(slab.put(block), Ok(()));
-                assert_eq!(slab.put(block), Err(Misuse::DoubleFree));
-                assert_eq!(slab.put(block.wrapping_add(1)), Err(Misuse::Interior));
+                assert_eq!(slab.put(&[block]), Ok(1));
+                assert_eq!(slab.put(&[block]), Err((block, Misuse::DoubleFree)));
+                let inside = block.wrapping_add(1);
+                assert_eq!(slab.put(&[inside]), Err((inside, Misuse::Interior)));
             }
             assert!(slab.all_home());
             let taken = unsafe { slab.take(blocks.as_mut_ptr().add(capacity), capacity) };
             assert_eq!(taken, capacity);
             // Highest slot: lowest address.
             assert!(blocks.is_sorted_by(|a, b| a > b));
-            for &block in &blocks {
-                slab.put(block).unwrap();
-            }
+            let beyond = slab.base.wrapping_add(slab.info().granules as usize * GRANULE);
+            blocks.push(beyond);
+            assert_eq!(slab.put(&blocks), Ok(capacity));
             unsafe { Slab::destroy(slab_ptr.as_ptr()) };
         }
     }

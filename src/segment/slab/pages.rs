@@ -96,7 +96,7 @@ mod tests {
         }
         // Slot 255 holds block 0. Keep block 0; free the rest: page 0 stays, 15 pages go.
         for &block in &blocks[..255] {
-            slab.put(block).unwrap();
+            slab.put(&[block]).unwrap();
         }
         assert_eq!(slab.purge_free_pages(), 15 * PAGE);
         assert_eq!(slab.purge_free_pages(), 0);
@@ -106,10 +106,10 @@ mod tests {
         let mut again = [ptr::null_mut::<u8>(); 255];
         assert_eq!(unsafe { slab.take(again.as_mut_ptr().add(255), 255) }, 255);
         for &block in &again {
-            slab.put(block).unwrap();
+            slab.put(&[block]).unwrap();
         }
         assert_eq!(slab.purge_free_pages(), 15 * PAGE);
-        slab.put(blocks[255]).unwrap();
+        slab.put(&blocks[255..256]).unwrap();
         unsafe { Slab::destroy(slab_ptr.as_ptr()) };
     }
     #[test]
@@ -122,7 +122,7 @@ mod tests {
             assert_eq!(unsafe { slab.carve(blocks.as_mut_ptr().add(8), 8) }, 8);
             for &block in &blocks {
                 unsafe { block.write_bytes(0xCD, 256) };
-                slab.put(block).unwrap();
+                slab.put(&[block]).unwrap();
             }
             assert_eq!(slab.purge_free_pages(), PAGE, "half {half}");
         }
