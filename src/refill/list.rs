@@ -1,7 +1,8 @@
 //! The slabs of one class in one heap: the current one, those with free blocks by fullness, and
 //! the full ones, each in a doubly linked list threaded through the descriptors.
 //!
-//! Invariant: a slab is the current one, or in exactly the list that its `place` names.
+//! Invariant: a slab is the current one, or in exactly the list that its `place` names; while it has fewer
+//! free blocks than `stays_below`, that is where it belongs.
 
 use crate::segment::slab::{Place, Slab};
 use core::ptr;
@@ -65,6 +66,21 @@ impl ClassSlabs {
         Place::Partial(bin_of(slab.free.get() + (capacity - slab.carved.get()), capacity))
     }
 
+    /// Free blocks with which a slab that is now at `place` no longer belongs there, or is all free. While it
+    /// is in a list nothing is carved from it, and blocks only come home.
+    fn stays_below(slab: &Slab, place: Place) -> u32 {
+        let (capacity, carved) = (slab.info().capacity, slab.carved.get());
+        let next = match place {
+            Place::Partial(0) => capacity.div_ceil(8),
+            Place::Partial(1) => capacity.div_ceil(4),
+            Place::Partial(2) => capacity.div_ceil(2),
+            Place::Partial(_) => capacity,
+            Place::Full => 1,
+            Place::Current => return u32::MAX,
+        };
+        next.saturating_sub(capacity - carved).min(carved)
+    }
+
     /// Files a slab that is in no list.
     ///
     /// # Safety
@@ -78,6 +94,7 @@ impl ClassSlabs {
         // SAFETY: as above; `next` is null or a live member of the same list.
         unsafe {
             (*slab).place.set(place);
+            (*slab).stays_below.set(Self::stays_below(&*slab, place));
             (*slab).prev.set(ptr::null_mut());
             (*slab).next.set(next);
             if !next.is_null() {
@@ -103,6 +120,7 @@ impl ClassSlabs {
                 (*next).prev.set(prev);
             }
             (*slab).place.set(Place::Current);
+            (*slab).stays_below.set(u32::MAX);
         }
     }
 
@@ -163,6 +181,49 @@ impl ClassSlabs {
                 let next = unsafe { (*slab).next.get() };
                 visit(slab);
                 slab = next;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::undocumented_unsafe_blocks)] // The tests own all they touch.
+mod tests {
+    use super::*;
+    use crate::class::class_of;
+    use crate::segment::slab::PendingStack;
+    use std::boxed::Box;
+    use std::vec;
+
+    #[test]
+    fn a_slab_stays_where_it_belongs_and_leaves_when_it_does_not() {
+        for (size, carved) in [(16, 4096), (64, 1024), (64, 700), (1000, 40), (9000, 28)] {
+            let class = class_of(size);
+            let owner: &PendingStack = Box::leak(Box::new(PendingStack::new()));
+            let slab = Slab::create(class, owner, true).unwrap();
+            let of = unsafe { slab.as_ref() };
+            let carved = carved.min(of.info().capacity as usize);
+            let mut blocks = vec![ptr::null_mut::<u8>(); carved];
+            let mut got = 0;
+            while got < carved {
+                let end = unsafe { blocks.as_mut_ptr().add(carved - got) };
+                got += unsafe { of.carve(end, carved - got) };
+            }
+            let mut lists = ClassSlabs::new();
+            unsafe { lists.file(slab.as_ptr()) };
+            for block in blocks {
+                of.put(&[block]).unwrap();
+                let belongs = ClassSlabs::home(of) == of.place.get();
+                if of.free.get() < of.stays_below.get() {
+                    assert!(belongs && !of.all_home(), "{size}: {} free", of.free.get());
+                } else {
+                    assert!(!belongs || of.all_home(), "{size}: {} free", of.free.get());
+                    unsafe { lists.refile(slab.as_ptr()) };
+                }
+            }
+            unsafe {
+                lists.unlink(slab.as_ptr());
+                Slab::destroy(slab.as_ptr());
             }
         }
     }

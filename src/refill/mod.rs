@@ -230,11 +230,14 @@ impl Bins {
     /// # Safety
     /// `slab` is ours, of `class`, alive; it may be gone afterwards.
     unsafe fn settle(&mut self, class: usize, slab: *mut Slab) {
-        let of = self.of(class);
-        if of.current == slab {
-            return;
+        // SAFETY: alive by contract.
+        unsafe {
+            if (*slab).free.get() < (*slab).stays_below.get() {
+                return;
+            }
         }
-        // SAFETY: alive by contract; in one of our lists since it is not the current one.
+        let of = self.of(class);
+        // SAFETY: alive by contract; in one of our lists, since the current one stays as it is.
         unsafe {
             if (*slab).all_home() && !(*slab).is_pending() && !of.is_last_resort(slab) {
                 of.unlink(slab);

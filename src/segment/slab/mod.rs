@@ -13,7 +13,7 @@
 //! | fields | who may touch them |
 //! |---|---|
 //! | `base`, `class`, `granules`, `owner` | anyone reads; written before publication only |
-//! | `carved`, `free`, `hint`, links, local bitmap, page states | the owner (the thread that has the heap) |
+//! | `carved`, `free`, `hint`, `stays_below`, links, local bitmap, page states | the owner (the thread that has the heap) |
 //! | `pending`, `pending_next`, remote bitmap | atomics |
 //!
 //! A large block is described by the same structure with class 0 and no bitmap.
@@ -98,6 +98,8 @@ pub(crate) struct Slab {
     pub(crate) granules: Cell<u32>,
     /// Coarse time (ms, wrapping) at which a thread's cache took it in; large blocks only.
     pub(crate) stamp: Cell<u32>,
+    /// Below so many free blocks the slab stays where it is.
+    pub(crate) stays_below: Cell<u32>,
     /// Bytes the user may use; large blocks only.
     pub(crate) bytes: Cell<usize>,
     /// Pages of the run that were returned to the system and not handed out since.
@@ -194,6 +196,7 @@ impl Slab {
                 freed_since_purge: Cell::new(false),
                 granules: Cell::new(granules as u32),
                 stamp: Cell::new(0),
+                stays_below: Cell::new(u32::MAX),
                 bytes: Cell::new(bytes),
                 discarded: [const { Cell::new(0) }; 4],
                 headers_lost: [const { Cell::new(false) }; HEADER as usize],
