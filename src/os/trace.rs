@@ -12,6 +12,7 @@ mod imp {
     use core::fmt::{self, Write};
     use core::mem::MaybeUninit;
     use core::ptr;
+    use static_assertions::const_assert_eq;
 
     /// Loads what stacks need.
     pub(crate) fn prepare() {
@@ -78,6 +79,12 @@ mod imp {
     /// Looks at a fault. True: it was ours and has been reported.
     pub(crate) type Look = fn(&Fault) -> bool;
 
+    /// A handler as `SA_SIGINFO` has it, and as without.
+    type WithInformation = unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
+    type Plain = unsafe extern "C" fn(c_int);
+    const_assert_eq!(size_of::<libc::sighandler_t>(), size_of::<WithInformation>());
+    const_assert_eq!(align_of::<libc::sighandler_t>(), align_of::<WithInformation>());
+
     struct Handler {
         look: UnsafeCell<Option<Look>>,
         previous: UnsafeCell<MaybeUninit<libc::sigaction>>,
@@ -97,12 +104,14 @@ mod imp {
     /// Called once.
     pub(crate) unsafe fn on_fault(look: Look) -> bool {
         // SAFETY: the first call, and the handler is not installed yet; all-zero is a valid
-        // sigaction; the handler is a function of this library, which is never unloaded.
+        // sigaction, whose handler is as wide as a function pointer; the handler is a function of this
+        // library, which is never unloaded.
         unsafe {
             HANDLER.look.get().write(Some(look));
             let previous = (*HANDLER.previous.get()).as_mut_ptr();
             let mut action: libc::sigaction = core::mem::zeroed();
-            action.sa_sigaction = faulted as *const () as usize;
+            // The C library's field is a number; what the kernel calls is written as what it is.
+            (&raw mut action.sa_sigaction).cast::<WithInformation>().write(faulted);
             // On the stack that the thread is on: alternate ones are too small to take a stack from (8
             // KiB in Rust programs). So an overflow of the stack ends the process without a handler.
             action.sa_flags = libc::SA_SIGINFO;
@@ -120,33 +129,30 @@ mod imp {
         const WRITE: i64 = 2;
         // SAFETY: the kernel passes a valid siginfo and context; both fields of the handler were
         // written before it was installed.
-        let (ours, previous) = unsafe {
+        let (ours, previous, plain) = unsafe {
             let context: *const libc::ucontext_t = context.cast();
             let error = (*context).uc_mcontext.gregs[libc::REG_ERR as usize];
             let fault = Fault { address: (*info).si_addr().addr(), write: error & WRITE != 0 };
             // Sent by another process, there is no address.
             let real = (*info).si_code > 0;
             let ours = real && (*HANDLER.look.get()).is_some_and(|look| look(&fault));
-            (ours, (*HANDLER.previous.get()).assume_init())
+            let previous = (*HANDLER.previous.get()).as_ptr();
+            (ours, previous, (*previous).sa_sigaction)
         };
-        // SAFETY: as above; the previous handler gets what the kernel would have given it.
+        // SAFETY: as above; the previous handler gets what the kernel would have given it. It is read as
+        // the function that it is, from where the kernel wrote it: a copy would be a number.
         unsafe {
-            if previous.sa_sigaction == libc::SIG_DFL
-                || previous.sa_sigaction == libc::SIG_IGN
-                || ours
-            {
+            if plain == libc::SIG_DFL || plain == libc::SIG_IGN || ours {
                 // Back to what was before; the instruction then faults again.
-                libc::sigaction(signal, &raw const previous, ptr::null_mut());
-                if (*info).si_code <= 0 && previous.sa_sigaction == libc::SIG_DFL {
+                libc::sigaction(signal, previous, ptr::null_mut());
+                if (*info).si_code <= 0 && plain == libc::SIG_DFL {
                     libc::raise(signal);
                 }
-            } else if previous.sa_flags & libc::SA_SIGINFO != 0 {
-                let run: unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) =
-                    core::mem::transmute(ptr::with_exposed_provenance::<()>(previous.sa_sigaction));
+            } else if (*previous).sa_flags & libc::SA_SIGINFO != 0 {
+                let run = (&raw const (*previous).sa_sigaction).cast::<WithInformation>().read();
                 run(signal, info, context);
             } else {
-                let run: unsafe extern "C" fn(c_int) =
-                    core::mem::transmute(ptr::with_exposed_provenance::<()>(previous.sa_sigaction));
+                let run = (&raw const (*previous).sa_sigaction).cast::<Plain>().read();
                 run(signal);
             }
         }

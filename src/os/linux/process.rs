@@ -29,9 +29,11 @@ pub(crate) fn random() -> u64 {
     if usize::try_from(got) == Ok(size_of::<u64>()) {
         return bits;
     }
-    // SAFETY: AT_RANDOM is null or the address of 16 bytes that live as long as the process.
+    // SAFETY: AT_RANDOM is null or the address of 16 bytes that live as long as the process. The kernel
+    // tells addresses as numbers only. These bytes belong to no allocation of the program's, so that no
+    // pointer to them is lost on the way, and whatever may be reached from outside of it counts as exposed.
     unsafe {
-        let seed = libc::getauxval(libc::AT_RANDOM) as *const u64;
+        let seed = ptr::with_exposed_provenance::<u64>(libc::getauxval(libc::AT_RANDOM) as usize);
         if seed.is_null() { now_ms() } else { seed.read_unaligned() }
     }
 }
@@ -112,7 +114,9 @@ pub(crate) fn on_signal(name: &str, run: extern "C" fn(c_int)) -> bool {
         // SAFETY: all-zero is a valid sigaction: the default action, no flags, an empty mask.
         let (mut before, mut action): (libc::sigaction, libc::sigaction) =
             unsafe { (core::mem::zeroed(), core::mem::zeroed()) };
-        action.sa_sigaction = run as *const () as usize;
+        // SAFETY: the C library's field is a number as wide as a function pointer; what the kernel calls
+        // is written as what it is.
+        unsafe { (&raw mut action.sa_sigaction).cast::<extern "C" fn(c_int)>().write(run) };
         // Calls of the program that it interrupts go on.
         action.sa_flags = libc::SA_RESTART;
         // SAFETY: both are valid sigactions; the handler is a function of this library, which is
