@@ -40,6 +40,7 @@
 
 #![no_std]
 #![warn(missing_docs)]
+#![warn(clippy::disallowed_methods)]
 
 #[cfg(any(test, not(all(target_os = "linux", target_arch = "x86_64")), miri))]
 extern crate std;

@@ -25,6 +25,7 @@
 // Nothing here may reach `std`: its panics print, lock and allocate inside `malloc`, and bring
 // thread-local storage that `dlopen` would have to find room for. See `no_panic`.
 #![no_std]
+#![warn(clippy::disallowed_methods)]
 
 pub mod errno;
 pub mod extras;

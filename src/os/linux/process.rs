@@ -33,6 +33,7 @@ pub(crate) fn random() -> u64 {
     // tells addresses as numbers only. These bytes belong to no allocation of the program's, so that no
     // pointer to them is lost on the way, and whatever may be reached from outside of it counts as exposed.
     unsafe {
+        #[expect(clippy::disallowed_methods, reason = "the kernel gives a number, and no pointer")]
         let seed = ptr::with_exposed_provenance::<u64>(libc::getauxval(libc::AT_RANDOM) as usize);
         if seed.is_null() { now_ms() } else { seed.read_unaligned() }
     }
