@@ -1,10 +1,12 @@
-//! `cargo xtask sanitize`: the allocator's tests under AddressSanitizer, ThreadSanitizer or Miri.
+//! `cargo xtask sanitize`: the allocator's tests under AddressSanitizer, ThreadSanitizer or Miri, and
+//! what stands in for Miri where it is not installed: the same tests over the system layer that it
+//! interprets, and the compiler's lints against pointers that are made from numbers.
 //!
-//! These need a nightly compiler; users of the allocator never do. Where it is not installed the
-//! command says so, names what installs it, and ends with the exit code 77 that the scripts of
+//! Most of these need a nightly compiler; users of the allocator never do. Where it is not installed
+//! the command says so, names what installs it, and ends with the exit code 77 that the scripts of
 //! `ci/` use for "skipped".
 
-use crate::features::every_feature_but_layers;
+use crate::features::{every_feature, every_feature_but_layers};
 use crate::shared::registry::{PACKAGE, Registry};
 use crate::shared::{command, paths};
 use crate::test::process;
@@ -27,8 +29,12 @@ enum Tool {
     Address,
     /// Data races
     Thread,
-    /// Undefined behaviour, in an interpreter
+    /// Undefined behaviour and strict provenance, in an interpreter
     Miri,
+    /// Miri's tests over Miri's system layer, without Miri
+    Portable,
+    /// Pointers made from numbers and the other way round, by the compiler's lints
+    Provenance,
 }
 
 /// Arguments of `cargo xtask sanitize`.
@@ -36,7 +42,8 @@ enum Tool {
 #[command(after_help = "Examples:
   cargo xtask sanitize thread            the tests under ThreadSanitizer
   cargo xtask sanitize address fork      tests whose name contains `fork`
-  cargo xtask sanitize miri              the unit tests in Miri, where it is installed")]
+  cargo xtask sanitize miri              the unit tests in Miri, where it is installed
+  cargo xtask sanitize provenance        no cast between pointers and numbers, with any gate")]
 pub struct Args {
     /// What to run the tests under
     tool: Tool,
@@ -57,15 +64,22 @@ pub fn run(args: Args) -> Result<ExitCode> {
         return Ok(ExitCode::from(SKIPPED));
     }
     let mut tally = Tally::default();
-    let ended = process::stream(invocation(&args)?, LIMIT, |line| {
-        if let Some(counts) = Tally::from_cargo(line) {
-            tally += counts;
+    for invocation in invocations(&args)? {
+        let mut told = Tally::default();
+        let ended = process::stream(invocation, LIMIT, |line| {
+            if let Some(counts) = Tally::from_cargo(line) {
+                told += counts;
+            }
+            println!("{line}");
+        })?;
+        if !ended.success() && told.failed == 0 {
+            println!("{} ended with {}", args.tool.name(), ended.words());
+            told += Tally::FAILED;
+        } else if args.tool == Tool::Provenance {
+            // A build, which counts no tests.
+            told += Tally::PASSED;
         }
-        println!("{line}");
-    })?;
-    if !ended.success() && tally.failed == 0 {
-        println!("{} ended with {}", args.tool.name(), ended.words());
-        tally += Tally::FAILED;
+        tally += told;
     }
     println!("{}", tally.line());
     Ok(ExitCode::from(u8::from(!tally.good())))
@@ -77,6 +91,8 @@ impl Tool {
             Tool::Address => "AddressSanitizer",
             Tool::Thread => "ThreadSanitizer",
             Tool::Miri => "Miri",
+            Tool::Portable => "the portable system layer",
+            Tool::Provenance => "the lints of provenance",
         }
     }
 
@@ -87,6 +103,15 @@ impl Tool {
             Tool::Address => "address",
             Tool::Thread => "thread",
             Tool::Miri => return None,
+            // Miri's own name for itself is what chooses its system layer and its short lists.
+            Tool::Portable => return Some("--cfg miri".to_owned()),
+            Tool::Provenance => {
+                return Some(
+                    "-Zcrate-attr=feature(strict_provenance_lints) -Dfuzzy-provenance-casts \
+                     -Dlossy-provenance-casts"
+                        .to_owned(),
+                );
+            }
         };
         Some(format!(
             "-Zsanitizer={name} -Cunsafe-allow-abi-mismatch=sanitizer --cfg hakmem_sanitize=\"{name}\""
@@ -96,6 +121,9 @@ impl Tool {
 
 /// The command that installs what is missing, if anything is.
 fn missing(tool: Tool) -> Option<&'static str> {
+    if tool == Tool::Portable {
+        return None;
+    }
     let works = |words: &[&str]| {
         let mut cargo = nightly();
         cargo.args(words);
@@ -122,26 +150,50 @@ fn nightly() -> Command {
     rustup
 }
 
-fn invocation(args: &Args) -> Result<Command> {
-    let mut cargo = nightly();
+/// The commands, one after the other.
+fn invocations(args: &Args) -> Result<Vec<Command>> {
+    let registry = Registry::read()?;
+    let features = match args.tool {
+        Tool::Provenance => vec![None, Some(every_feature(&registry))],
+        _ if args.all_gates => vec![Some(every_feature_but_layers(&registry))],
+        _ => vec![None],
+    };
+    Ok(features.into_iter().map(|features| invocation(args, features)).collect())
+}
+
+fn invocation(args: &Args, features: Option<Vec<String>>) -> Command {
+    let mut cargo = match args.tool {
+        Tool::Portable => command::cargo(),
+        _ => nightly(),
+    };
+    if let Some(flags) = args.tool.flags() {
+        cargo.env("RUSTFLAGS", flags);
+    }
     let folder = match args.tool {
         Tool::Miri => {
             cargo.args(["miri", "test", "--package", PACKAGE, "--lib"]);
-            // The heap hands out addresses that it computes, as every allocator does, and reaches
-            // the bitmaps behind a descriptor from a reference to it, which Tree Borrows allows.
+            // The heap reaches the bitmaps behind a descriptor from a reference to it, which Tree
+            // Borrows allows. No pointer of it is made from a number.
             cargo.env(
                 "MIRIFLAGS",
-                "-Zmiri-tree-borrows -Zmiri-permissive-provenance -Zmiri-ignore-leaks",
+                "-Zmiri-tree-borrows -Zmiri-strict-provenance -Zmiri-ignore-leaks",
             );
             "miri"
+        }
+        Tool::Portable => {
+            cargo.args(["test", "--package", PACKAGE, "--lib"]);
+            "portable"
+        }
+        Tool::Provenance => {
+            // With the unit tests, as they are what Miri interprets.
+            cargo.args(["check", "--profile", "test", "--lib", "--target", TARGET]);
+            cargo.args(["--package", PACKAGE, "--package", "hakmem-preload"]);
+            "provenance"
         }
         tool => {
             cargo.args(["test", "--no-fail-fast", "--package", PACKAGE, "--lib", "--tests"]);
             // Build scripts and procedural macros stay outside the sanitizer with a target named.
             cargo.args(["--target", TARGET]);
-            if let Some(flags) = tool.flags() {
-                cargo.env("RUSTFLAGS", flags);
-            }
             let suppressions = paths::root().join("ci/thread-sanitizer.supp");
             cargo.env(
                 "TSAN_OPTIONS",
@@ -153,28 +205,40 @@ fn invocation(args: &Args) -> Result<Command> {
         }
     };
     cargo.env("CARGO_TARGET_DIR", paths::target().join("sanitize").join(folder));
-    if args.all_gates {
-        cargo.args(["--features", &every_feature_but_layers(&Registry::read()?).join(",")]);
+    if let Some(features) = features {
+        cargo.args(["--features", &features.join(",")]);
     }
-    if let Some(filter) = &args.filter {
+    // A build has no tests to choose from.
+    if let Some(filter) = args.filter.as_ref().filter(|_| args.tool != Tool::Provenance) {
         cargo.arg(filter);
     }
-    Ok(cargo)
+    cargo
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn shown(tool: Tool, filter: Option<&str>) -> Vec<String> {
+        let args = Args { tool, filter: filter.map(str::to_owned), all_gates: false };
+        invocations(&args).unwrap().iter().map(command::show).collect()
+    }
+
     #[test]
     fn each_tool_has_its_own_folder_and_flags() {
         for (tool, word) in [(Tool::Address, "address"), (Tool::Thread, "thread")] {
-            let args = Args { tool, filter: Some("fork".to_owned()), all_gates: false };
-            let shown = command::show(&invocation(&args).unwrap());
+            let [shown] = &shown(tool, Some("fork"))[..] else { panic!("one") };
             assert!(shown.starts_with("rustup run nightly cargo test"), "{shown}");
             assert!(shown.contains(" fork"), "{shown}");
             assert!(tool.flags().unwrap().contains(&format!("-Zsanitizer={word}")));
         }
         assert_eq!(Tool::Miri.flags(), None);
+    }
+
+    #[test]
+    fn provenance_is_looked_at_without_gates_and_with_all_of_them() {
+        let [without, with] = &shown(Tool::Provenance, None)[..] else { panic!("two builds") };
+        assert!(without.starts_with("rustup run nightly cargo check"), "{without}");
+        assert!(!without.contains("--features") && with.contains("research"), "{with}");
     }
 }
