@@ -9,7 +9,7 @@ mod common;
 use common::fork::{fork, wait};
 use common::model::Model;
 use common::random::Random;
-use common::{child, join_all, rounds, walk};
+use common::{Stop, child, join_all, rounds, walk};
 use hakmem::{BackgroundBin, BackgroundSpill, fault, raw, stats};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -245,6 +245,7 @@ fn forks_in_the_middle() {
     let ended = child::run("forks_in_the_middle", "", WORKER, || {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
+            let end = Stop(&stop);
             let load = [0, 1].map(|seed| {
                 let stop = &stop;
                 scope.spawn(move || {
@@ -264,7 +265,7 @@ fn forks_in_the_middle() {
             });
             // Negative: the signal that ended it.
             let failed = codes.enumerate().find(|&(_, code)| code != 0);
-            stop.store(true, Ordering::Relaxed);
+            drop(end);
             assert_eq!(failed, None, "the number of the child, and its code");
             join_all(load);
         });

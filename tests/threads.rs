@@ -4,7 +4,7 @@
 mod common;
 
 use common::random::Random;
-use common::{HARDENED, alone, child, join_all, rounds, walk};
+use common::{HARDENED, Stop, alone, child, join_all, rounds, walk};
 use hakmem::raw;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
@@ -300,6 +300,7 @@ fn many_threads_free_into_one_heap_while_it_ends_and_is_taken_over() {
     let receive = &std::sync::Mutex::new(receive);
     let stop = &AtomicBool::new(false);
     thread::scope(|scope| {
+        let end = Stop(stop);
         let mut threads = Vec::new();
         for _ in 0..3 {
             threads.push(scope.spawn(move || {
@@ -333,7 +334,7 @@ fn many_threads_free_into_one_heap_while_it_ends_and_is_taken_over() {
                 .expect("the maker");
         }
         drop(send);
-        stop.store(true, Ordering::Relaxed);
+        drop(end);
         trimmer.join().expect("the trimmer");
         join_all(threads);
     });

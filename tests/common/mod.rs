@@ -78,6 +78,16 @@ impl Drop for Alone {
     }
 }
 
+/// Sets a flag when it is dropped. A scope waits for its threads, also where an assertion has failed in
+/// it: threads that go on until they are told must be told then, too.
+pub struct Stop<'a>(pub &'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Joins each: the end of a scope comes before its threads have left their heaps, and in code that
 /// no sanitizer sees. Who walks the heap afterwards would meet them.
 #[track_caller]
