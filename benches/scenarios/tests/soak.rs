@@ -1,7 +1,8 @@
 //! The soak finds what is planted, and else does a bit of everything.
 
 use serde_json::Value;
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
 
 const SOAK: &str = env!("CARGO_BIN_EXE_hakmem-soak");
 
@@ -35,6 +36,27 @@ fn it_goes_on_until_there_have_been_as_many_forks_as_asked_for() {
     assert!(output.status.success(), "{output:?}");
     let end = lines(&output).pop().expect("a line");
     assert!(end["ended"]["forks"].as_u64() >= Some(5), "{end}");
+}
+
+#[test]
+fn an_interrupt_brings_the_end_early() {
+    let mut soak = Command::new(SOAK)
+        .args(["--ms", "3600000", "--threads", "2"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the soak starts");
+    let lines = BufReader::new(soak.stdout.take().expect("piped")).lines();
+    let mut told = Vec::new();
+    for line in lines {
+        told.push(line.expect("a line"));
+        if told.len() == 1 {
+            // SAFETY: our child, which has not been waited for.
+            unsafe { libc::kill(soak.id() as libc::pid_t, libc::SIGINT) };
+        }
+    }
+    assert!(soak.wait().expect("its end").success(), "{told:?}");
+    let end: Value = serde_json::from_str(told.last().expect("lines")).expect("JSON");
+    assert!(end["ended"]["operations"].as_u64() > Some(0), "{end}");
 }
 
 #[test]

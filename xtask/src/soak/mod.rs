@@ -17,6 +17,7 @@ use judge::{Memory, Sample};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The program.
@@ -27,6 +28,11 @@ const GRACE: Duration = Duration::from_secs(10 * 60);
 const FORKS_LIMIT: Duration = Duration::from_secs(6 * 60 * 60);
 /// Lines kept of what the program says beside its samples.
 const SAID: usize = 30;
+/// Exit code of a run that Ctrl-C cut short and that is good as far as it went.
+const STOPPED: u8 = 130;
+
+/// Whether Ctrl-C has been pressed.
+static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Arguments of `cargo xtask soak`.
 #[derive(clap::Args)]
@@ -40,7 +46,10 @@ const SAID: usize = 30;
 
 The exit code is 1 if the program fails (a byte or a block lost, a broken invariant of the heap, a child
 that failed, a crash) or memory is not flat: the last third of the work against the first, after a tenth
-that warms the heap up. A run that is too short for that says so.")]
+that warms the heap up. A run that is too short for that says so.
+
+Ctrl-C lets the program check and free its blocks, and judges what there is; the exit code is then 130.
+The second one ends it at once.")]
 pub struct Args {
     /// How long to run, in minutes [default: 2]
     #[arg(long, conflicts_with = "seconds", value_parser = clap::value_parser!(u64).range(1..))]
@@ -127,6 +136,8 @@ struct Outcome {
     not_judged: Option<String>,
     /// What is wrong.
     faults: Vec<String>,
+    /// Whether it was cut short by hand.
+    stopped: bool,
     samples: Vec<Sample>,
 }
 
@@ -134,6 +145,7 @@ struct Outcome {
 pub fn run(args: Args) -> Result<ExitCode> {
     let plan = Plan::of(&args);
     let program = build(&plan.features)?;
+    catch_interrupts()?;
     term::step("Soaking", plan.words());
     let outcome = soak(&plan, Command::new(program))?;
     for fault in &outcome.faults {
@@ -153,7 +165,23 @@ pub fn run(args: Args) -> Result<ExitCode> {
         term::print(&report::text(&outcome))?;
         term::print(&format!("{}\n", tally.line()))?;
     }
-    Ok(ExitCode::from(u8::from(!tally.good())))
+    Ok(ExitCode::from(match (tally.good(), outcome.stopped) {
+        (true, true) => STOPPED,
+        (good, _) => u8::from(!good),
+    }))
+}
+
+/// One press lets the program end by itself, the second ends it at once.
+fn catch_interrupts() -> Result<()> {
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::SeqCst) {
+            process::end_running();
+            std::process::exit(i32::from(STOPPED));
+        }
+        term::note("stopping; press Ctrl-C again to end without the figures");
+        process::interrupt_running();
+    })
+    .context("cannot catch Ctrl-C")
 }
 
 fn percent(text: &str) -> Result<f64, String> {
@@ -264,7 +292,8 @@ fn soak(plan: &Plan, mut program: Command) -> Result<Outcome> {
     faults.extend(judged.iter().flat_map(Memory::faults));
     let not_judged = judged.as_ref().err().cloned();
     let memory = judged.ok();
-    Ok(Outcome { plan: plan.clone(), ended, memory, not_judged, faults, samples })
+    let stopped = STOP.load(Ordering::SeqCst);
+    Ok(Outcome { plan: plan.clone(), ended, memory, not_judged, faults, stopped, samples })
 }
 
 #[cfg(test)]

@@ -28,6 +28,12 @@ pub fn progress(sample: &Sample) -> String {
     format!("{} calls, {} resident", count(sample.operations), mib(sample.resident_kib as f64))
 }
 
+/// What was asked for, and whether it came to that.
+fn asked(outcome: &Outcome) -> String {
+    let cut = if outcome.stopped { "; cut short by Ctrl-C" } else { "" };
+    format!("{}{cut}", outcome.plan.words())
+}
+
 /// What was done, in a line.
 fn done(outcome: &Outcome) -> String {
     let Some(ended) = &outcome.ended else {
@@ -72,7 +78,7 @@ fn rows(memory: &Memory) -> [[String; 5]; 2] {
 
 /// The outcome for a terminal.
 pub fn text(outcome: &Outcome) -> String {
-    let mut text = format!("{}\n{}\n", outcome.plan.words(), done(outcome));
+    let mut text = format!("{}\n{}\n", asked(outcome), done(outcome));
     if let Some(memory) = &outcome.memory {
         let mut table = real::table();
         table.set_header(HEADINGS);
@@ -99,7 +105,7 @@ pub fn page(outcome: &Outcome) -> Result<String> {
     };
     let mut parts = vec![
         verdict,
-        Part::Text(outcome.plan.words()),
+        Part::Text(asked(outcome)),
         Part::Text(done(outcome)),
         Part::Picture(picture(outcome)?, "soak.svg".to_owned(), "memory over time".to_owned()),
     ];
@@ -191,6 +197,10 @@ mod tests {
         ] {
             assert!(text.contains(words), "{words}: {text}");
         }
+        let cut = Outcome { stopped: true, ..canned(|_| 120.0) };
+        assert!(
+            super::text(&cut).starts_with("60 s, 8 threads and one that forks, seed 7; cut short")
+        );
         let page = page(&outcome).unwrap();
         assert!(page.contains("It holds") && page.contains("<svg"), "{page}");
         let failed = super::page(&canned(|part| 120.0 + 50.0 * part)).unwrap();

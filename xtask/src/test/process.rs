@@ -55,7 +55,7 @@ impl Group {
         HANDLER.call_once(|| {
             // A command that has set its own handler keeps it; its children end on their own.
             let _ = ctrlc::set_handler(|| {
-                end(RUNNING.load(Ordering::SeqCst));
+                end_running();
                 std::process::exit(130);
             });
         });
@@ -113,12 +113,26 @@ pub fn stream(
     })
 }
 
+/// Tells the running group of a Ctrl-C, so that it may come to an end of its own.
+pub fn interrupt_running() {
+    signal(RUNNING.load(Ordering::SeqCst), libc::SIGINT);
+}
+
+/// Ends the running group at once.
+pub fn end_running() {
+    end(RUNNING.load(Ordering::SeqCst));
+}
+
 /// Ends every process of the group.
 fn end(group: i32) {
+    signal(group, libc::SIGKILL);
+}
+
+fn signal(group: i32, signal: i32) {
     if group > 0 {
         // SAFETY: sends a signal and touches no memory. The group is one that we made; while a
         // member lives its id is not used again, and without a member the call does nothing.
-        unsafe { libc::kill(-group, libc::SIGKILL) };
+        unsafe { libc::kill(-group, signal) };
     }
 }
 

@@ -3,7 +3,7 @@
 //! Prints a line of JSON now and then, with what has been done and what is resident, and one at the
 //! end; `cargo xtask soak` reads them, draws them and judges whether memory stays flat. Whatever the
 //! heap does wrong ends the process: a lost byte or block, a block that overlaps another, a broken
-//! invariant, a child that fails.
+//! invariant, a child that fails. Ctrl-C brings the end early, with all that is looked at there.
 //!
 //! The global allocator is the system's, so that what is on the heap is what the threads' models know:
 //! when they have freed it all, nothing may be left.
@@ -26,7 +26,7 @@ use hakmem::raw;
 use hakmem_scenarios::process;
 use lexopt::prelude::*;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use threads::{Planted, Soak};
@@ -55,6 +55,15 @@ const SAMPLES: u32 = 300;
 const INTERVALS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 /// One sample in so many is taken in quiet, caches emptied, the heap walked.
 const QUIET_EVERY: u64 = 6;
+/// How long a Ctrl-C may go unseen.
+const LATE: Duration = Duration::from_millis(100);
+
+/// Whether Ctrl-C has been pressed. Relaxed: nothing is read on its word.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn interrupted(_signal: libc::c_int) {
+    INTERRUPTED.store(true, Ordering::Relaxed);
+}
 
 fn main() -> ExitCode {
     // Also where panics unwind: a child or a thread that has failed must not go on.
@@ -63,6 +72,8 @@ fn main() -> ExitCode {
         told(what);
         std::process::abort();
     }));
+    // SAFETY: the handler writes an atomic. Calls of the system that it interrupts go on.
+    unsafe { libc::signal(libc::SIGINT, interrupted as *const () as libc::sighandler_t) };
     match Options::read().map(|options| options.map(|options| options.run())) {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
@@ -168,7 +179,10 @@ impl Options {
         };
         let mut walks = 0;
         for sample in 1.. {
-            thread::sleep(interval);
+            let pause = Instant::now();
+            while pause.elapsed() < interval && !INTERRUPTED.load(Ordering::Relaxed) {
+                thread::sleep(interval.saturating_sub(pause.elapsed()).min(LATE));
+            }
             let quiet = sample % QUIET_EVERY == 0;
             let (resident, live) = if quiet {
                 walks += 1;
@@ -185,7 +199,8 @@ impl Options {
                 soak.counts.threads.load(Ordering::Relaxed),
                 live / 1024,
             );
-            if started.elapsed() >= self.time && forks >= self.forks {
+            let done = started.elapsed() >= self.time && forks >= self.forks;
+            if done || INTERRUPTED.load(Ordering::Relaxed) {
                 break;
             }
         }
