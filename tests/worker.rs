@@ -22,12 +22,10 @@ const CLOSED: &[(&str, &str)] =
     if cfg!(feature = "layers") { &[("HAKMEM_FRONT_LAYERS", "off")] } else { &[] };
 
 /// Waits until `holds`: without a worker two seconds, for what must not come; with one as long as
-/// a busy machine may take. In between `stir`s: a worker that had nothing to do for a while sleeps
-/// until the program ticks.
-fn soon(stir: impl Fn(), holds: impl Fn() -> bool) -> bool {
+/// a busy machine may take.
+fn soon(holds: impl Fn() -> bool) -> bool {
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(if ON { 120 } else { 2 }) {
-        stir();
         if holds() {
             return true;
         }
@@ -36,19 +34,10 @@ fn soon(stir: impl Fn(), holds: impl Fn() -> bool) -> bool {
     holds()
 }
 
-/// Switches the worker off and waits until there are no more than `count` threads. One that sleeps for
-/// good hears of it at the next tick.
+/// Switches the worker off and waits until there are no more than `count` threads.
 fn dismiss(count: usize) {
     assert_eq!(hakmem::set_config("WORKER", "off").is_ok(), ON);
-    assert!(soon(stir, || threads() <= count) || !ON, "the worker ends");
-}
-
-/// Work that ticks, and leaves nothing behind.
-fn stir() {
-    for at in thinned(MIB) {
-        // SAFETY: ours, freed once.
-        unsafe { raw::free(at) };
-    }
+    assert!(soon(|| threads() <= count) || !ON, "the worker ends");
 }
 
 /// A heap of `total` bytes in blocks of 16 to 1,024 bytes, of which nine in ten have been freed at
@@ -84,7 +73,7 @@ fn an_idle_program_shrinks() {
         // It may have been at work before the last block was freed.
         let full = if ON { 100 * MIB } else { resident() - before };
         let now = || resident().saturating_sub(before);
-        let shrunk = soon(|| (), || now() < full * 13 / 20);
+        let shrunk = soon(|| now() < full * 13 / 20);
         assert_eq!(shrunk, ON, "{full} bytes became {}", now());
         assert_eq!(threads() > 2, ON);
         // SAFETY: ours, each was filled with this byte.
@@ -109,7 +98,7 @@ fn cached_blocks_of_an_idle_thread_go_back() {
             raw::free(run);
         }
         // Only what this thread keeps is looked at: a page of the run.
-        let gone = soon(|| (), || common::memory::resident_pages(run, MIB) != Some(MIB / 4096));
+        let gone = soon(|| common::memory::resident_pages(run, MIB) != Some(MIB / 4096));
         assert_eq!(gone, ON);
     })
     .is_quiet();
@@ -198,6 +187,24 @@ fn it_comes_and_goes_as_it_is_told() {
     ended.is_good();
     if !child::is_child() && !ON {
         assert!(ended.lines().iter().any(|line| line.contains("WORKER")), "{ended:#?}");
+    }
+}
+
+/// It ends although nobody ticks, asleep for good or in a pause that is longer than the test.
+#[test]
+fn one_that_sleeps_hears_that_it_is_switched_off() {
+    let test = "one_that_sleeps_hears_that_it_is_switched_off";
+    for decay in ["1", "100000000"] {
+        let variables = [("HAKMEM_WORKER", "on"), ("HAKMEM_DECAY_MS", decay)];
+        child::run(test, decay, &variables, || {
+            let count = threads();
+            let _kept = thinned(MIB);
+            assert_eq!(threads(), count + usize::from(ON));
+            // Sixteen rounds that find nothing, or one and a pause.
+            std::thread::sleep(Duration::from_millis(if ON { 1500 } else { 0 }));
+            dismiss(count);
+        })
+        .is_good();
     }
 }
 

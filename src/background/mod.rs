@@ -5,6 +5,7 @@
 //! | not there | in small programs: it is born once the heap holds [`GROWN_BYTES`] (`HAKMEM_WORKER=auto`), at the first look (`on`) or never (`off`) |
 //! | at work | every half decay period, as long as rounds find something |
 //! | asleep | after [`QUIET_ROUNDS`] rounds that found nothing; the next tick of any thread wakes it |
+//! | gone | once it is switched off (`set_config`), at once, also out of its sleep |
 //!
 //! With the gates `background-spill` and `background-bin` it also serves the queues of
 //! `frontend::handoff`: before each round, and when a slow path that has left something calls it.
@@ -41,6 +42,7 @@ static ALIVE: AtomicBool = AtomicBool::new(false);
 /// later.
 static REFUSED: AtomicBool = AtomicBool::new(false);
 /// 1 while the worker sleeps without an end. Relaxed: a late look wakes it a tick later.
+/// Acquire and Release: a worker that goes to sleep after it was woken up has seen why.
 static ASLEEP: AtomicU32 = AtomicU32::new(0);
 /// 1 while the worker sleeps between rounds (on `handoff::WORK`, which calls it). Relaxed: a late look
 /// leaves the wake-up to the next slow path, or to the end of the pause.
@@ -104,10 +106,21 @@ fn call() {
     }
 }
 
-/// Wakes the worker if it sleeps for good.
+/// Wakes the worker if it sleeps for good. Exchanged, as a store would hide from the worker what others
+/// have written before they woke it.
 fn wake_up() {
-    ASLEEP.store(0, Ordering::Relaxed);
+    ASLEEP.swap(0, Ordering::Release);
     os::wake(&ASLEEP);
+}
+
+/// A setting has been changed: a worker that has been switched off ends now, though nobody ticks.
+/// Whichever of its two sleeps it begins meanwhile, it either sees the setting or is woken up.
+pub(crate) fn heed() {
+    if ON && ALIVE.load(Ordering::Relaxed) && config::worker() == Worker::Off {
+        handoff::call_anyway();
+        os::wake(&handoff::WORK);
+        wake_up();
+    }
 }
 
 #[cold]
@@ -143,8 +156,11 @@ unsafe extern "C" fn main(duties: *mut c_void) -> *mut c_void {
     handoff::man(true);
     let mut quiet = 0;
     let mut due = 0;
-    while config::worker() != Worker::Off {
+    loop {
         handoff::begin_work();
+        if config::worker() == Worker::Off {
+            break;
+        }
         let now = os::now_ms();
         {
             let _round = ROUND.lock();
@@ -167,10 +183,11 @@ unsafe extern "C" fn main(duties: *mut c_void) -> *mut c_void {
             NAPPING.store(0, Ordering::Relaxed);
             continue;
         }
-        ASLEEP.store(1, Ordering::Relaxed);
-        while ASLEEP.load(Ordering::Relaxed) != 0 {
+        ASLEEP.swap(1, Ordering::Acquire);
+        while ASLEEP.load(Ordering::Relaxed) != 0 && config::worker() != Worker::Off {
             os::wait(&ASLEEP, 1);
         }
+        ASLEEP.store(0, Ordering::Relaxed);
         (quiet, due) = (0, 0);
     }
     // Switched off. Switched on again, a later look starts another.

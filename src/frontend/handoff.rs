@@ -159,9 +159,9 @@ static GAUGES: Gauges = Gauges {
 pub(crate) fn man(manned: bool) {
     if ON {
         MANNED.store(manned, Ordering::Relaxed);
-        if !manned {
-            WORK.store(0, Ordering::Release);
-        }
+    }
+    if !manned {
+        WORK.store(0, Ordering::Release);
     }
 }
 
@@ -169,8 +169,14 @@ pub(crate) fn man(manned: bool) {
 fn ask() {
     // Looked at first, so that the line stays shared while the worker is at it.
     if WORK.load(Ordering::Relaxed) == 0 {
-        WORK.store(1, Ordering::Release);
+        call_anyway();
     }
+}
+
+/// The worker is to be called, also where it has been already: it sees what the caller wrote before.
+/// Exchanged, as a store would hide from the worker what others have written before their calls.
+pub(crate) fn call_anyway() {
+    WORK.swap(1, Ordering::Release);
 }
 
 /// Whether the worker is to be called.
@@ -181,9 +187,7 @@ pub(crate) fn has_work() -> bool {
 
 /// The worker begins: what it is called for from now on, it is called for again.
 pub(crate) fn begin_work() {
-    if ON {
-        WORK.swap(0, Ordering::Acquire);
-    }
+    WORK.swap(0, Ordering::Acquire);
 }
 
 /// Takes blocks on their way home, the oldest first; gives how many, from the first on.

@@ -17,6 +17,7 @@ mod stock;
 pub(crate) mod trim;
 mod worker;
 
+use crate::background;
 use crate::large::big_cache::Slots;
 use crate::policy::auto;
 use crate::policy::config::{self, ConfigError};
@@ -93,6 +94,7 @@ pub(crate) fn with_slots<R>(act: impl FnOnce(&mut Slots) -> R) -> R {
 pub fn set_config(name: &str, text: &str) -> Result<(), ConfigError> {
     config::set(name, text)?;
     dump::arm();
+    background::heed();
     Ok(())
 }
 
