@@ -5,7 +5,7 @@ mod common;
 
 use common::model::Model;
 use common::random::Random;
-use common::{HARDENED, SANITIZED, child, join_all, memory, walk};
+use common::{SANITIZED, child, join_all, memory, walk};
 use hakmem::{Hakmem, raw};
 use std::alloc::{GlobalAlloc, Layout};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -430,31 +430,6 @@ fn random_calls_at_the_limit_break_nothing() {
         })
         .is_quiet();
     }
-}
-
-#[test]
-fn a_huge_block_grows_where_a_copy_would_not_fit() {
-    if SANITIZED || HARDENED {
-        return; // Between guard pages a block grows by a copy.
-    }
-    child::run("a_huge_block_grows_where_a_copy_would_not_fit", "", &[], || {
-        const MIB: usize = 1 << 20;
-        let mut at = raw::malloc(64 * MIB);
-        // SAFETY: ours and as long as asked for.
-        unsafe {
-            at.write_bytes(0x77, 64 * MIB);
-            // Room for the bytes that are added, not for a second copy.
-            memory::limit_address_space(8 * MIB);
-            for mib in [65, 66, 68, 70] {
-                at = raw::realloc(at, mib * MIB);
-                assert!(!at.is_null(), "growing to {mib} MiB");
-            }
-            let kept = std::slice::from_raw_parts(at, 64 * MIB);
-            assert!(kept.iter().all(|&byte| byte == 0x77));
-            raw::free(at);
-        }
-    })
-    .is_quiet();
 }
 
 #[test]

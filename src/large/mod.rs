@@ -21,7 +21,7 @@ mod run_slots;
 pub(crate) mod thermal;
 
 use crate::base::align_up;
-use crate::base::sync::{AtomicUsize, Ordering};
+use crate::base::sync::{AtomicBool, AtomicUsize, Ordering};
 use crate::class::{GRANULE, HARDENED};
 use crate::os;
 use crate::segment::arena::{self, Filling};
@@ -34,6 +34,10 @@ use core::ptr::NonNull;
 /// Requests above this many bytes get a mapping of their own. Fixed at 2 MiB unless learned (`elo`).
 /// Relaxed: a setting; a late look obeys the one before.
 pub(crate) static THRESHOLD: AtomicUsize = AtomicUsize::new(2 << 20);
+
+/// Whether the system has refused the last move onto a reservation, and has moved no mapping since.
+/// Relaxed: a late look makes a reservation more, or one fewer.
+static REFUSED: AtomicBool = AtomicBool::new(false);
 
 /// A block on its way to the user.
 pub(crate) struct Block {
@@ -224,6 +228,9 @@ pub(crate) fn resize_span(at: *mut u8, size: usize) -> Option<NonNull<u8>> {
     // anywhere, and there is no way back, as the old place may be another thread's at once.
     let resized = moved.or_else(|| {
         let at = os::remap(at, span.bytes, bytes, true)?;
+        if grows {
+            REFUSED.store(false, Ordering::Relaxed);
+        }
         Some(Span { at: at.as_ptr(), bytes })
     });
     let placed = resized.unwrap_or(span);
@@ -242,12 +249,18 @@ fn extend(span: Span, bytes: usize) -> Option<Span> {
 }
 
 /// Lengthens a mapping by moving its pages to where huge pages stay whole and new ones fit.
+///
+/// Where the system refuses, it may have unmapped the reservation before, so that its addresses are another
+/// thread's, or not: nobody can give it back. So none is made where address space is limited, and
+/// elsewhere no other one until the system has moved something again.
 fn move_aligned(span: Span, bytes: usize) -> Option<Span> {
+    if REFUSED.load(Ordering::Relaxed) || os::address_limit() != usize::MAX {
+        return None;
+    }
     let to = map_unshared(os::reserve, bytes, SUPERSLAB, 4)?;
-    // Refused, the reservation may be gone and its addresses another thread's: it stays as it is,
-    // which costs address space at most.
-    os::remap_onto(span.at, span.bytes, bytes, to.as_ptr())
-        .then_some(Span { at: to.as_ptr(), bytes })
+    let moved = os::remap_onto(span.at, span.bytes, bytes, to.as_ptr());
+    REFUSED.store(!moved, Ordering::Relaxed);
+    moved.then_some(Span { at: to.as_ptr(), bytes })
 }
 
 /// A block that grows is an array or a buffer that fills from its start: its pages will be touched,

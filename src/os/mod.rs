@@ -10,7 +10,7 @@
 //! | `make_inaccessible(ptr, size)` | any touch of these pages faults, until `make_writable` |
 //! | `unmap(ptr, size)` | gives back whole mappings or page-aligned parts of them; where the system refuses, their pages at least |
 //! | `remap(ptr, old, new, move)` | grows or shrinks one mapping, contents kept; `None` changes nothing |
-//! | `remap_onto(ptr, old, new, to)` | the same, moved onto a mapping of ours, which it replaces |
+//! | `remap_onto(ptr, old, new, to)` | the same, moved onto a mapping of ours, which it replaces; refused, that one may be gone |
 //! | `discard(ptr, size)` | the pages read as zero afterwards and no longer count as resident |
 //! | `advise_huge(ptr, size, on)` | a hint; may do nothing |
 //! | `random()` | 64 bits that nobody outside can guess |

@@ -274,6 +274,35 @@ fn a_huge_block_moves_whole_or_stays() {
     show("a corner", &ended);
 }
 
+/// A place that was reserved for a move that was refused may be lost, so no other one is reserved until
+/// the system has moved a block again.
+#[test]
+fn a_refused_move_is_not_tried_again_at_once() {
+    if HARDENED {
+        return; // Between guard pages a block grows by a copy.
+    }
+    on_fresh_heap("a_refused_move_is_not_tried_again_at_once", "", || {
+        // Calls of `mremap` while a new block grows under this plan; what they refuse is copied.
+        let tried = |plan: Plan| {
+            let at = raw::malloc(5 * MIB);
+            fault::refuse(Some(plan.only(Kind::Remap)));
+            // SAFETY: ours, freed once.
+            unsafe {
+                let grown = raw::realloc(at, 9 * MIB);
+                assert!(!grown.is_null());
+                raw::free(grown);
+            }
+            calls()
+        };
+        // Where it stands, onto a place that was reserved, anywhere.
+        assert_eq!(tried(Plan::from(1)), 3);
+        assert_eq!(tried(Plan::from(1)), 2);
+        // It is moved.
+        assert_eq!(tried(Plan::nth(1)), 2);
+        assert_eq!(tried(Plan::from(1)), 3);
+    });
+}
+
 #[test]
 fn calls_refused_at_random_under_load() {
     for seed in 0..6u64 {

@@ -120,11 +120,12 @@ pub(crate) fn remap(at: *mut u8, old: usize, new: usize, may_move: bool) -> Opti
 }
 
 /// Changes the size of a mapping and moves it onto `[to, to + new)`, which the caller owns too and
-/// which it replaces. False: nothing has changed.
+/// which it replaces. False: the mapping has not changed, and `to` may be gone or not, as the kernel
+/// unmaps it before some of its refusals and after others.
 pub(crate) fn remap_onto(at: *mut u8, old: usize, new: usize, to: *mut u8) -> bool {
     let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
     let moved = if refused(Kind::Remap) {
-        // The kernel empties the place before it finds that it has no memory.
+        // The worse of both for who would still touch the place.
         unmap(to, new);
         libc::MAP_FAILED
     } else {
