@@ -148,7 +148,7 @@ fn free_large(block: *mut u8) {
     let found = unsafe { run.as_ref() };
     if let Some(slab) = found
         && slab.class != 0
-        && registry::class_at(block) == 0
+        && registry::class_for_free(block).is_none_or(|class| class == 0)
     {
         // SAFETY: the program has given it back.
         return unsafe { free_unnamed(block, usize::from(slab.class)) };
@@ -175,10 +175,20 @@ fn free_large(block: *mut u8) {
 #[cold]
 #[inline(never)]
 unsafe fn free_unnamed(block: *mut u8, class: usize) {
-    // SAFETY: a sentinel or this thread's heap; both live for ever.
-    let quarantine = unsafe { &(*tls::heap()).quarantine };
-    // SAFETY: as the caller promised.
-    let block = unsafe { harden::checked_free(quarantine, block, class) };
+    let mut block = block;
+    if harden::ON
+        && let Some(marks) = harden::look_closer(block, class)
+    {
+        // SAFETY: a sentinel or this thread's heap; both live for ever.
+        let quarantine = unsafe { &(*tls::heap()).quarantine };
+        // SAFETY: as the caller promised.
+        block = unsafe {
+            if harden::is_emptied(quarantine, class) {
+                harden::empty(quarantine, block, class);
+            }
+            harden::take_back(quarantine, block, class, marks)
+        };
+    }
     if !block.is_null() {
         overflow(block, class);
     }

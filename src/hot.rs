@@ -20,7 +20,7 @@ use crate::cold;
 use crate::frontend::magazine::UnifiedCache;
 use crate::frontend::stack::FrontEnd;
 use crate::guard;
-use crate::harden::{self, Quarantine};
+use crate::harden::{self, Marks, Quarantine};
 use crate::segment::header;
 use crate::segment::registry;
 use crate::telemetry::classes;
@@ -175,8 +175,10 @@ pub(crate) unsafe fn free(block: *mut u8) {
             None => unsafe { free_by_slab(block) },
         };
     }
-    let class = registry::class_at(block);
-    push(heap(), class, block);
+    match registry::class_for_free(block) {
+        Some(class) => push(heap(), class, block),
+        None => push_looked_at(0, block),
+    }
 }
 
 /// Frees a block whose header does not say its class: its slab does.
@@ -199,10 +201,15 @@ pub(crate) unsafe fn free_class(block: *mut u8, class: usize) {
     push(heap(), of_slab(block, class), block);
 }
 
-/// The class that a block is freed as; 0 for a sampled one, which lies in no slab.
+/// The class that a block is freed as, which its caller named; 0 for a sampled one, which lies in no
+/// slab.
 #[inline(always)]
 fn of_slab(block: *mut u8, class: usize) -> usize {
-    if guard::owns(block) { 0 } else { class }
+    if guard::owns(block) {
+        return 0;
+    }
+    harden::agree(block, class);
+    class
 }
 
 /// Frees a block of a known size with natural alignment.
@@ -232,14 +239,63 @@ fn push(heap: Here, class: usize, block: *mut u8) {
     if !classes::in_range(class) {
         return cold::free_bad_class(block);
     }
-    // SAFETY: the program has given the block back.
-    let next = unsafe { harden::checked_free(heap.quarantine(), block, class) };
-    if harden::ON && next.is_null() && class != 0 {
+    let Some(marks) = harden::look(heap.quarantine(), block, class) else {
+        return push_looked_at(class, block);
+    };
+    // SAFETY: the program has given the block back, and it has been looked at.
+    unsafe { push_sound(heap, class, block, marks) }
+}
+
+/// A free of what is not a block in use at a quick look.
+#[cold]
+#[inline(never)]
+fn push_looked_at(class: usize, block: *mut u8) {
+    match harden::look_closer(block, class) {
+        // SAFETY: as in `push`.
+        Some(marks) => unsafe { push_sound(heap(), class, block, marks) },
+        None => cold::overflow(block, class),
+    }
+}
+
+/// # Safety
+/// As for `harden::take_back`.
+#[inline(always)]
+unsafe fn push_sound(heap: Here, class: usize, block: *mut u8, marks: Marks) {
+    // SAFETY: as the caller promised.
+    unsafe {
+        if harden::is_emptied(heap.quarantine(), class)
+            && !harden::empty_short(heap.quarantine(), block, class)
+        {
+            return push_long(class, block, marks);
+        }
+        push_emptied(heap, class, block, marks);
+    }
+}
+
+/// # Safety
+/// As for `harden::take_back`.
+#[cold]
+#[inline(never)]
+unsafe fn push_long(class: usize, block: *mut u8, marks: Marks) {
+    let heap = heap();
+    // SAFETY: as the caller promised.
+    unsafe {
+        harden::empty(heap.quarantine(), block, class);
+        push_emptied(heap, class, block, marks);
+    }
+}
+
+/// # Safety
+/// As for `harden::take_back`.
+#[inline(always)]
+unsafe fn push_emptied(heap: Here, class: usize, block: *mut u8, marks: Marks) {
+    // SAFETY: as the caller promised.
+    let block = unsafe { harden::take_back(heap.quarantine(), block, class, marks) };
+    if harden::ON && block.is_null() {
         // It fills an empty slot of the quarantine, which no sentinel has.
         // SAFETY: not a sentinel, therefore.
         return unsafe { heap.tally() }.freed(class, block);
     }
-    let block = next;
     if heap.layers().push(class, block, heap.cache()) {
         // SAFETY: a layer had room.
         let tally = unsafe { heap.tally() };

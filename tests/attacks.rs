@@ -184,6 +184,35 @@ fn a_use_after_free() {
     });
 }
 
+/// Fills a block of `size` bytes and frees it. Gives how many it had, and which of them are still there.
+fn left_of(size: usize) -> (usize, Vec<usize>) {
+    let at = raw::malloc(size);
+    let usable = usable(at);
+    write(at, 0x53, usable);
+    free(at);
+    // Eight bytes say that the block is free.
+    let left = (0..usable).filter(|n| !(8..16).contains(n) && read(at.wrapping_add(*n)) == 0x53);
+    (usable, left.collect())
+}
+
+#[test]
+fn what_is_freed_is_emptied_as_far_as_was_asked() {
+    if !HARDENED {
+        return; // By default it stays.
+    }
+    let test = "what_is_freed_is_emptied_as_far_as_was_asked";
+    for (value, whole) in [("0", 0), ("72", 72), ("1000", 1000), ("262136", 262_136)] {
+        let ended = child::run(test, value, &[("HAKMEM_ZERO_ON_FREE", value)], || {
+            for size in [1, 24, 40, 56, 72, 500, 5000, 200_000] {
+                let (usable, left) = left_of(size);
+                assert!(left.iter().all(|&at| at >= 16), "{size}: the start is emptied");
+                assert_eq!(left.is_empty(), usable <= whole, "{usable} of {whole}: {left:?}");
+            }
+        });
+        ended.is_good();
+    }
+}
+
 #[test]
 fn a_double_free() {
     let test = "a_double_free";

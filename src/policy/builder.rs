@@ -227,6 +227,8 @@ settings! {
     stats_signal(signal: StatsSignal) STATS_SIGNAL = signal as u64;
     /// One refill in so many is sampled, up to 2^20; 0 for none.
     guard_sample(refills: u32) GUARD_SAMPLE = refills as u64;
+    /// Bytes of the longest block that a hardened heap empties whole when it is freed, up to 256 KiB less 8.
+    zero_on_free(bytes: usize) ZERO_ON_FREE = bytes as u64;
     /// Whether the configuration is printed at the start.
     print_config(on: bool) PRINT_CONFIG = on as u64;
 }

@@ -8,6 +8,7 @@ use crate::base::sync::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use crate::class;
 use crate::frontend::{magazine, stack};
 use crate::guard;
+use crate::harden;
 use crate::large::{big_cache, elo, thermal, thermal::FreePolicy};
 use crate::segment::{arena, slab};
 use crate::thread::turn;
@@ -323,6 +324,20 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
         },
     },
     Setting {
+        name: "ZERO_ON_FREE",
+        old: None,
+        category: "Debug",
+        form: Form::Bytes { least: 0, most: class::MID_MAX as u64 },
+        default: harden::SHORT as u64,
+        modes: None,
+        compiled_in: harden::ON,
+        apply: |value| {
+            if harden::ON {
+                harden::EMPTIED.store(value as u32, Ordering::Relaxed);
+            }
+        },
+    },
+    Setting {
         name: "PRINT_CONFIG",
         old: None,
         category: "Debug",
@@ -334,7 +349,7 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
     },
 ];
 /// Number of settings.
-pub(super) const COUNT: usize = 22;
+pub(super) const COUNT: usize = 23;
 impl Form {
     /// The value that a text means; `None` if it is not allowed.
     pub(super) fn parse(self, text: &[u8]) -> Option<u64> {

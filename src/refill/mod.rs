@@ -10,6 +10,7 @@ pub(crate) mod policy;
 mod remote;
 
 use crate::class::{COUNT, HEADER};
+use crate::harden;
 use crate::segment::header;
 use crate::segment::misuse;
 use crate::segment::registry;
@@ -99,6 +100,8 @@ impl Bins {
                     unsafe { header::write_all(class, end.sub(old), taken + carved - old) };
                 }
                 let count = taken + carved;
+                // SAFETY: these blocks lie below `end`, and nobody else has them.
+                unsafe { harden::prepare(class, end, count) };
                 if SERVES && got == 0 && count != 0 {
                     self.tally.refill_served(taken != 0, drained, made);
                 }
@@ -165,6 +168,8 @@ impl Bins {
                     // SAFETY: a block of the slab, which nobody else has.
                     unsafe { header::write(block, class) };
                 }
+                // SAFETY: as above.
+                unsafe { harden::prepare(class, (&raw mut block).add(1), 1) };
                 self.tally.refill_served(false, false, made);
                 block
             }

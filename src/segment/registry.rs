@@ -21,8 +21,8 @@
 use super::arena::SuperSlab;
 use super::slab::Slab;
 use super::{SUPERSLAB, SUPERSLAB_GRANULES, SUPERSLAB_SHIFT, spans};
-use crate::base::sync::{AtomicBool, AtomicPtr, AtomicU8, Ordering};
-use crate::class::GRANULE;
+use crate::base::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering};
+use crate::class::{GRANULE, HARDENED};
 use core::ptr;
 
 // An interpreter keeps a record for every byte; its addresses are small.
@@ -41,6 +41,13 @@ static SUPERSLABS: [AtomicPtr<SuperSlab>; SUPERS] =
 /// Whether a huge block has ever started where a SuperSlab has the entry.
 /// Relaxed: written, and read to decide anything, under the segment's lock.
 static SHARED: AtomicBool = AtomicBool::new(false);
+/// Hardened: the first granule of the window that all slabs have been in, which a free relies on.
+/// Relaxed: who holds a block got it through a synchronisation that follows the store.
+static WINDOW_OF_SLABS: AtomicUsize = AtomicUsize::new(NO_WINDOW);
+/// No slab yet: no address lies this high.
+const NO_WINDOW: usize = usize::MAX << WINDOW_SHIFT;
+/// There are slabs in several; nor this high.
+const MANY_WINDOWS: usize = NO_WINDOW - GRANULES;
 
 #[inline(always)]
 fn class_entry(address: usize) -> &'static AtomicU8 {
@@ -113,9 +120,27 @@ pub(crate) fn retract_superslab(address: usize) {
     super_entry(address).store(ptr::null_mut(), Ordering::Release);
 }
 
+/// The class of the slab at this address, for a free. `None`: hardened, it lies elsewhere than the slabs
+/// have always been, so that [`class_at`] may speak of another address. Then ask the descriptor.
+#[inline(always)]
+pub(crate) fn class_for_free(pointer: *const u8) -> Option<usize> {
+    if !HARDENED {
+        return Some(class_at(pointer));
+    }
+    let granule = pointer.addr() >> GRANULE_SHIFT;
+    let granule = granule.wrapping_sub(WINDOW_OF_SLABS.load(Ordering::Relaxed));
+    (granule < GRANULES).then(|| class_at(ptr::without_provenance(granule << GRANULE_SHIFT)))
+}
+
 /// Records that the blocks in `granules` granules from `base` on are of this class; but not where a
 /// huge block shares the entry. The caller has the segment's lock, and the granules.
 pub(crate) fn name_class(base: *mut u8, granules: usize, class: u8) {
+    if HARDENED {
+        let window = base.addr() >> GRANULE_SHIFT & !(GRANULES - 1);
+        let known = WINDOW_OF_SLABS.load(Ordering::Relaxed);
+        let window = if known == NO_WINDOW || known == window { window } else { MANY_WINDOWS };
+        WINDOW_OF_SLABS.store(window, Ordering::Relaxed);
+    }
     let shared = SHARED.load(Ordering::Relaxed);
     for granule in 0..granules {
         let address = base.addr() + granule * GRANULE;
@@ -195,6 +220,9 @@ mod tests {
         let block = Span { at: at(1).wrapping_add(WINDOW + crate::os::PAGE), bytes: 1 };
         name_class(at(0), 3, 7);
         assert_eq!(classes(), [7, 7, 7]);
+        // An address of another window that shares the entry.
+        let other = class_for_free(at(0).wrapping_add(WINDOW));
+        assert_eq!(other, if HARDENED { None } else { Some(7) });
         assert!(spans::insert(block));
         expect_shared();
         name_class(at(0), 3, 8);
