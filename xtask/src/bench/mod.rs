@@ -8,10 +8,12 @@
 
 mod aims;
 pub mod counts;
+pub mod dots;
 mod html;
 mod limits;
 mod linked;
 mod locked;
+pub mod paired;
 pub mod peers;
 pub mod plot;
 pub mod process;

@@ -1,10 +1,10 @@
 //! Builds each stack, counts it, and times all of them in one interleaved run.
 
-use super::stacks::{SCHEMA, Stack, Stacks, Timed};
+use super::stacks::{SCHEMA, Stack, Stacks};
 use crate::ab::outcome::Machine;
 use crate::asm::library::{self, Builder};
 use crate::asm::{GOLDEN_SIZE, step, step_program, watch_in};
-use crate::bench::counts::{self, Simulate};
+use crate::bench::paired::{self, Timed};
 use crate::bench::peers::Allocator;
 use crate::bench::process::{Runner, preload};
 use crate::bench::task::Task;
@@ -12,7 +12,6 @@ use crate::matrix::plan::{self, Group};
 use crate::shared::registry::{Gate, Kind, Registry};
 use crate::shared::{command, paths, term};
 use anyhow::{Context, Result, ensure};
-use rand::seq::SliceRandom;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -45,12 +44,7 @@ impl Lab {
     pub fn prepare() -> Result<Lab> {
         let folder = paths::target().join("layers");
         let runner = Runner::build()?;
-        let known = runner.scenarios()?;
-        let task = |name: &str| {
-            let found = known.iter().find(|scenario| scenario.name == name);
-            found.map(Task::scenario).with_context(|| format!("there is no scenario `{name}`"))
-        };
-        let tasks = SCENARIOS.into_iter().map(task).collect::<Result<_>>()?;
+        let tasks = paired::tasks(&runner, &SCENARIOS)?;
         let builder = Builder::new(paths::root(), folder.join("library"));
         let bar = term::spinner("Building", "all layers");
         let library = builder.build(&[ALL.to_owned()]);
@@ -129,9 +123,9 @@ impl Lab {
         all.push(&mut system);
         let counted = paths::which("valgrind").is_some();
         if counted {
-            self.count(&mut all, &allocators)?;
+            paired::count(&self.runner, &self.tasks[0], &mut all, &allocators)?;
         }
-        self.time(&mut all, &allocators, runs)?;
+        paired::time(&self.runner, &self.tasks, &mut all, &allocators, runs)?;
         let missing =
             "instructions, misses, branches: valgrind is missing; `apt-get install valgrind`";
         Ok(Stacks {
@@ -167,39 +161,6 @@ impl Lab {
         std::fs::copy(&library.file, &kept)
             .with_context(|| format!("cannot copy to {}", kept.display()))?;
         Ok((stack, Allocator { library: Some(kept), ..library.allocator() }))
-    }
-
-    fn count(&self, all: &mut [&mut Timed], allocators: &[Allocator]) -> Result<()> {
-        let bar = term::progress("Counting", allocators.len() as u64);
-        for (timed, allocator) in all.iter_mut().zip(allocators) {
-            let all = Simulate::CacheAndBranches;
-            let counts = counts::per_operation(&self.runner, &self.tasks[0], allocator, all)?;
-            timed.instructions = Some(counts.instructions);
-            (timed.misses, timed.mispredicted) = (counts.misses, counts.mispredicted);
-            bar.inc(1);
-        }
-        bar.finish_and_clear();
-        Ok(())
-    }
-
-    /// Every scenario on every build, in a new order in each repetition.
-    fn time(&self, all: &mut [&mut Timed], allocators: &[Allocator], runs: usize) -> Result<()> {
-        all.iter_mut().for_each(|timed| timed.times = vec![Vec::new(); self.tasks.len()]);
-        let bar = term::progress("Timing", (runs * self.tasks.len() * allocators.len()) as u64);
-        let mut order: Vec<usize> = (0..allocators.len()).collect();
-        for _ in 0..runs {
-            for (at, task) in self.tasks.iter().enumerate() {
-                bar.set_message(task.name.clone());
-                order.shuffle(&mut rand::rng());
-                for which in &order {
-                    let sample = self.runner.run(task, &allocators[*which])?;
-                    all[*which].times[at].push(sample.cpu_ns as f64 / sample.ops as f64);
-                    bar.inc(1);
-                }
-            }
-        }
-        bar.finish_and_clear();
-        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The stacks as tables: for the terminal, and as a document.
 
-use super::stacks::{Stack, Stacks, Timed};
+use super::stacks::{Stack, Stacks};
+use crate::bench::paired::Timed;
 use crate::shared::document::{Column, Part};
 use comfy_table::{CellAlignment, Table};
 
@@ -97,11 +98,7 @@ fn scenario_cells(timed: &Timed) -> [String; 4] {
 /// Time against the unified cache alone, a scenario a column.
 fn ratios(stacks: &Stacks, timed: &Timed) -> Vec<String> {
     let base = &stacks.stacks[0].timed;
-    let ratio = |at: usize| match timed.against(base, at) {
-        (ratio, Some(limits)) => format!("{ratio:.2} [{:.2}, {:.2}]", limits.low, limits.high),
-        (ratio, None) => format!("{ratio:.2}"),
-    };
-    (0..stacks.scenarios.len()).map(ratio).collect()
+    (0..stacks.scenarios.len()).map(|at| timed.ratio(base, at)).collect()
 }
 
 /// Every stack, and the system's heap last: the name and the cells.

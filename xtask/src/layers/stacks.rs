@@ -1,8 +1,8 @@
 //! What was measured of each stack of layers, and the figures derived from it.
 
 use crate::ab::outcome::Machine;
+use crate::bench::paired::Timed;
 use serde::Serialize;
-use xtask_stats::{Interval, resample, robust};
 
 /// Version of the JSON form.
 pub const SCHEMA: u32 = 2;
@@ -46,33 +46,6 @@ pub struct Stack {
     /// Times and counts of the scenarios.
     #[serde(flatten)]
     pub timed: Timed,
-}
-
-/// What the scenarios said.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Timed {
-    /// Nanoseconds of processor time an operation: per scenario, per repetition.
-    pub times: Vec<Vec<f64>>,
-    /// Instructions of one operation of the first scenario, its own included.
-    pub instructions: Option<f64>,
-    /// Misses of a simulated first-level data cache of one operation of it.
-    pub misses: Option<f64>,
-    /// Branches of it that a simulated processor predicts wrongly.
-    pub mispredicted: Option<f64>,
-}
-
-impl Timed {
-    /// Millions of operations a second of a scenario, by the median repetition.
-    pub fn rate(&self, scenario: usize) -> f64 {
-        1e3 / robust::median(&self.times[scenario])
-    }
-
-    /// Time in units of another's, repetition by repetition: the median, and its 90 % interval.
-    pub fn against(&self, other: &Timed, scenario: usize) -> (f64, Option<Interval>) {
-        let pairs = self.times[scenario].iter().zip(&other.times[scenario]);
-        let ratios: Vec<f64> = pairs.map(|(ours, theirs)| ours / theirs).collect();
-        (robust::median(&ratios), resample::interval(&[ratios], 0.1))
-    }
 }
 
 #[cfg(test)]
