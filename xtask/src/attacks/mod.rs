@@ -2,8 +2,9 @@
 //!
 //! One C program (`tests/c/attacks.c`) with a case per attack runs with each heap preloaded: ours in
 //! its three builds, the system's, mimalloc in secure mode, snmalloc with its client checks. A cell
-//! says what happened to the process; nothing is judged.
+//! says what happened to the process; nothing is judged. What the hardened builds cost is timed by [`cost`].
 
+mod cost;
 mod outcome;
 
 use crate::bench::peers::{self, Allocator, Missing};
@@ -39,7 +40,9 @@ const OURS: [(&str, &[&str], Variables); 3] = [
   cargo xtask attacks                      every attack under every heap
   cargo xtask attacks double-free          this attack
   cargo xtask attacks --no-peers           our builds alone
-  cargo xtask attacks --record             write docs/results/attacks.md and attacks.json, too")]
+  cargo xtask attacks --record             write docs/results/attacks.md and attacks.json, too
+  cargo xtask attacks --cost               what the hardened builds cost, each against its plain one
+  cargo xtask attacks --cost --record      write docs/results/hardened-cost.md, .json and .svg, too")]
 pub struct Args {
     /// Run only these attacks
     cases: Vec<String>,
@@ -48,11 +51,19 @@ pub struct Args {
     #[arg(long)]
     no_peers: bool,
 
-    /// Write docs/results/attacks.md and attacks.json
+    /// Time the hardened heaps and their plain builds in one run, instead of attacking them
+    #[arg(long, conflicts_with_all = ["cases", "no_peers"])]
+    cost: bool,
+
+    /// Repetitions of each scenario, with --cost
+    #[arg(long, default_value_t = 15, requires = "cost", value_parser = clap::value_parser!(u32).range(2..=1000))]
+    runs: u32,
+
+    /// Write docs/results/attacks.md and attacks.json (with --cost: hardened-cost.md, .json and .svg)
     #[arg(long)]
     record: bool,
 
-    /// Print the outcomes as JSON
+    /// Print the outcomes, or the times, as JSON
     #[arg(long)]
     json: bool,
 }
@@ -82,6 +93,10 @@ struct Results {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<ExitCode> {
+    if args.cost {
+        cost::run(args.runs as usize, args.json, args.record)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if args.record && (args.no_peers || !args.cases.is_empty()) {
         bail!("--record writes the whole table; give it neither cases nor --no-peers");
     }
