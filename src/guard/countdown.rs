@@ -6,7 +6,7 @@ use crate::os;
 
 /// Refills between two samples on average; 0: none.
 /// Relaxed: a setting; a late look obeys the one before.
-pub(crate) static PERIOD: AtomicU32 = AtomicU32::new(128);
+pub(crate) static PERIOD: AtomicU32 = AtomicU32::new(1024);
 
 const COUNTERS: usize = if ON { 1 } else { 0 };
 

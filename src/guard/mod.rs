@@ -5,7 +5,7 @@
 //! block that a rare mistake is about. Which allocations are sampled costs the fast path nothing:
 //! one refill in `HAKMEM_GUARD_SAMPLE` (on average, at random) hands out a guarded block instead of
 //! filling the magazine. So the share of allocations depends on how many blocks a refill brings: with
-//! the default of 128 refills and batches of 16 to 2,048 blocks it is one in 2,000 to one in 260,000,
+//! the default of 1,024 refills and batches of 16 to 2,048 blocks it is one in 16,000 to one in two million,
 //! and a loop that frees and allocates the same few blocks is never sampled.
 //!
 //! | mistake with a guarded block | noticed |

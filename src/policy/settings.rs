@@ -314,7 +314,7 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
         old: None,
         category: "Debug",
         form: Form::OffOr { most: 1 << 20 },
-        default: if guard::ON { 128 } else { 0 },
+        default: if guard::ON { 1024 } else { 0 },
         modes: None,
         compiled_in: guard::ON,
         apply: |value| {
