@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail, ensure};
 use lexopt::prelude::*;
 
-use crate::registry::{self, Kind, Scenario};
+use crate::registry::{self, Scenario};
 use crate::{Config, Heap, SCENARIOS, find};
 
 const HELP: &str = "\
@@ -111,7 +111,7 @@ fn print(line: &str) -> Result<()> {
 
 /// Those with a row of their own in the tables.
 fn listed() -> impl Iterator<Item = &'static Scenario> {
-    SCENARIOS.iter().filter(|scenario| scenario.kind != Kind::Scale)
+    SCENARIOS.iter().filter(|scenario| scenario.listed())
 }
 
 fn list() -> String {

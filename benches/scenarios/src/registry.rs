@@ -1,6 +1,6 @@
 //! The list of scenarios: the only one. Adding a scenario is one row here and one type in `work/`.
 
-use crate::work::{idle, large, real, small, threads, trees};
+use crate::work::{boundary, idle, large, real, small, threads, trees};
 use crate::{Config, Heap, Report, measure};
 
 /// What a scenario's figures are for.
@@ -14,6 +14,8 @@ pub enum Kind {
     Memory,
     /// One point of a curve over `--live` or `--size`; not in the lists.
     Scale,
+    /// Made to suit a setting, not to compare allocators by; not in the lists.
+    Policy,
 }
 
 impl Kind {
@@ -24,6 +26,7 @@ impl Kind {
             Kind::Extra => "extra",
             Kind::Memory => "memory",
             Kind::Scale => "scale",
+            Kind::Policy => "policy",
         }
     }
 }
@@ -49,6 +52,11 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// Has a row of its own in the tables.
+    pub fn listed(&self) -> bool {
+        !matches!(self.kind, Kind::Scale | Kind::Policy)
+    }
+
     /// Runs on threads of its own.
     pub fn threaded(&self) -> bool {
         self.least_threads > 0
@@ -115,6 +123,10 @@ scenarios! {
         "a program that allocates one block: the weight of the allocator itself" => small::Nothing<H>;
     "idle" 160_000 Memory 0 2000 "block"
         "200 MiB of documents, nine in ten dropped whole, then 2 s without a call" => idle::Idle<H>;
+    "large-grown" 4_000 Policy 0 0 "step"
+        "four blocks that grow from 512 KiB to 1..12 MiB by realloc, freed when they are there" => boundary::Grown<H>;
+    "large-recycled" 4_000 Policy 0 0 "block"
+        "16 slots of 3 to 8 MiB and 64 of 300 KiB to 2 MiB, replaced at random" => boundary::Recycled<H>;
     "live" 2_000_000 Scale 0 0 "block"
         "--live blocks of 16 to 64 bytes, replaced at random" => small::Live<H>;
     "size" 200_000 Scale 0 0 "block"

@@ -1,5 +1,6 @@
 //! The scenarios themselves, by the kind of block they live on.
 
+pub mod boundary;
 pub mod idle;
 pub mod large;
 pub mod real;
