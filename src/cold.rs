@@ -8,7 +8,7 @@
 use crate::class::{CLASSES, Class, MID_MAX};
 use crate::guard;
 use crate::harden;
-use crate::large;
+use crate::large::{self, elo};
 use crate::lifecycle;
 use crate::os;
 use crate::policy::engine::{self, What};
@@ -299,6 +299,20 @@ pub(crate) fn usable_size(block: *const u8) -> usize {
         Kind::Run(run) => unsafe { (*run).bytes.get() },
         Kind::Span(bytes) | Kind::Guarded(bytes) => bytes,
     }
+}
+
+/// Resizes a block above the thread cache by `act`, which may copy it; timed as other operations on
+/// large blocks are.
+#[inline]
+pub(crate) fn timed_resize(size: usize, act: impl FnOnce() -> *mut u8) -> *mut u8 {
+    // A thread that has no heap may have another one in each of these calls.
+    if !elo::ON || tls::current().is_none() {
+        return act();
+    }
+    let timed = lifecycle::with_slots(|slots| slots.meter.start_resize());
+    let block = act();
+    lifecycle::with_slots(|slots| slots.meter.resized(timed, size));
+    block
 }
 
 /// Grows or shrinks a block above the thread cache without copying it. `None`: it must be moved.

@@ -51,6 +51,27 @@ fn candidates_play_only_while_learning() {
 }
 
 #[test]
+fn a_resize_is_one_operation_under_every_threshold() {
+    let variables = [("HAKMEM_ELO", "learn"), ("HAKMEM_EVOLUTION", "off")];
+    let test = "a_resize_is_one_operation_under_every_threshold";
+    let ended = child::run(test, "", &variables, || {
+        let (mut at, others) = (filled(600 << 10), [(); 4].map(|()| filled(600 << 10)));
+        // Five operations so far.
+        for step in 5..ROUND * 12 {
+            let size = if step % 2 == 0 { 600 << 10 } else { MIB * 3 / 2 };
+            // SAFETY: a block of this heap that the test holds.
+            at = unsafe { raw::realloc(at, size) };
+            assert!(!at.is_null());
+        }
+        let rounds = hakmem::learning().elo.value().map(|elo| elo.rounds);
+        assert_eq!(rounds, ELO.then_some(12));
+        others.into_iter().for_each(free);
+        free(at);
+    });
+    quiet_if(ELO, &ended, "HAKMEM_ELO");
+}
+
+#[test]
 fn small_blocks_are_never_timed() {
     let ended = child::run("small_blocks_are_never_timed", "", &[("HAKMEM_ELO", "learn")], || {
         for size in [8, 100, 1000, 5000, 100_000] {

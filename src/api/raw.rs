@@ -130,10 +130,21 @@ pub unsafe fn realloc(block: *mut u8, size: usize) -> *mut u8 {
         if size <= have && (size > have / 2 || have <= 32) {
             return block;
         }
-    } else if let Some(same) = cold::resize_large(block, size) {
-        return same;
+        // SAFETY: as the caller promised.
+        return unsafe { move_to(block, have, size) };
     }
-    let have = if class != 0 { have } else { cold::usable_size(block) };
+    cold::timed_resize(size, || match cold::resize_large(block, size) {
+        Some(same) => same,
+        // SAFETY: as the caller promised.
+        None => unsafe { move_to(block, cold::usable_size(block), size) },
+    })
+}
+
+/// Moves a block of `have` bytes to a new one of `size` bytes, or gives null and leaves it.
+///
+/// # Safety
+/// `block` is a block of this heap that is in use, and is not used afterwards unless this gives null.
+unsafe fn move_to(block: *mut u8, have: usize, size: usize) -> *mut u8 {
     let to = if size > have && size > MID_MAX { cold::malloc_grown(size) } else { malloc(size) };
     if to.is_null() {
         return to;

@@ -139,25 +139,25 @@ unsafe impl GlobalAlloc for Hakmem {
         // SAFETY: the caller promises that `size`, rounded up to the alignment, does not overflow.
         let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
         let (before, after) = (class_of(layout), class_of(wanted));
-        // A block stays in its class, so that a sized free finds it again.
-        if before == after {
-            if before != 0 {
-                return block;
-            }
-            if layout.align() <= crate::os::PAGE
-                && let Some(same) = cold::resize_large(block, size)
-            {
-                return same;
-            }
-        }
         // SAFETY: as promised by the caller; the new block is distinct from the old one.
-        unsafe {
+        let move_it = || unsafe {
             let to = self.alloc(wanted);
             if !to.is_null() {
                 to.copy_from_nonoverlapping(block, layout.size().min(size));
                 self.dealloc(block, layout);
             }
             to
+        };
+        // A block stays in its class, so that a sized free finds it again.
+        match before {
+            _ if before != after => move_it(),
+            0 => cold::timed_resize(size, || {
+                let same = (layout.align() <= crate::os::PAGE)
+                    .then(|| cold::resize_large(block, size))
+                    .flatten();
+                same.unwrap_or_else(move_it)
+            }),
+            _ => block,
         }
     }
 }

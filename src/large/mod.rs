@@ -53,7 +53,7 @@ pub(crate) fn alloc(slots: &mut Slots, size: usize, align: usize) -> Option<Bloc
     }
     let timed = slots.meter.start();
     let block = alloc_anywhere(slots, size, align);
-    elo::allocated(timed, size);
+    slots.meter.allocated(timed, size);
     block
 }
 
@@ -156,7 +156,7 @@ pub(crate) unsafe fn free_run(slots: &mut Slots, run: *mut Slab) -> bool {
     let timed = slots.meter.start();
     // SAFETY: the program has given the block back; it was marked as in use.
     unsafe { big_cache::put_run(slots, run) };
-    elo::freed(timed);
+    slots.meter.freed(timed);
     true
 }
 
@@ -166,7 +166,7 @@ pub(crate) fn free_span(slots: &mut Slots, at: *mut u8) -> bool {
     let Some(span) = spans::remove(at) else { return false };
     guarded::seal(span.at, span.bytes);
     big_cache::put_span(slots, span);
-    elo::freed(timed);
+    slots.meter.freed(timed);
     true
 }
 

@@ -9,7 +9,7 @@
 //! | `saved` | a league as a text |
 //! | here | the process's one learner, its meters and what it has in force |
 //!
-//! Every fifth large allocation or free of a thread is timed, and only while rounds are played. When
+//! Every fifth large allocation, free or resize of a thread is timed, and only while rounds are played. When
 //! a round has had enough of them, whoever finds out closes it: a system call for the page faults, two
 //! locks for the bytes held. Blocks above the mid tier alone come here, so the tiny path has not one
 //! instruction of it. Without the gate nothing of this is in the build.
@@ -46,6 +46,8 @@ const EVERY: u32 = 5;
 const SETTLE: u32 = 16;
 /// Timed operations that count.
 const ROUND: u32 = 48;
+/// Timed operations that a thread tells of at once: locked instructions cost more than the clock.
+const TOLD: u32 = 8;
 /// A timed operation counts for so many cycles at most, a third of a millisecond: longer ones were
 /// interrupted.
 const MOST_CYCLES: u64 = 1 << 20;
@@ -70,10 +72,17 @@ static LIFE: AtomicU8 = AtomicU8::new(Life::Frozen as u8);
 /// The threshold while nothing else is in force.
 /// Relaxed: a setting; a late look obeys the one before.
 static FIXED: AtomicUsize = AtomicUsize::new(2 << 20);
-/// Whether rounds are played, and so operations are timed.
+/// What operations are looked at for.
 /// Relaxed: a late look times an operation more, or less.
-static PLAYING: AtomicU8 = AtomicU8::new(0);
+static PLAYING: AtomicU8 = AtomicU8::new(NOTHING);
+/// Values of [`PLAYING`]: nothing; rounds, for which they are timed; their sizes alone.
+const NOTHING: u8 = 0;
+const ROUNDS: u8 = 1;
+const WATCH: u8 = 2;
 
+/// Counts the parts of rounds.
+/// Relaxed: a number; a thread that sees it late tells of a few operations in the wrong part.
+static PART: AtomicU32 = AtomicU32::new(0);
 /// Timed operations after which the round has something to do.
 /// Relaxed: a bound; a late look closes the round an operation later, or looks once in vain.
 static TARGET: AtomicU32 = AtomicU32::new(SETTLE);
@@ -99,64 +108,122 @@ static LEARNER: Lock<[Global; ON as usize]> =
     Lock::new([const { Global { learner: Learner::new(), faults: None } }; ON as usize]);
 
 /// A thread's turn of being timed; no bytes without the gate.
-pub(crate) struct Meter([u32; ON as usize]);
+pub(crate) struct Meter([Turn; ON as usize]);
 
-/// An operation that is timed, if it is; handed to [`allocated`] or [`freed`].
+#[derive(Clone, Copy)]
+struct Turn {
+    operations: u32,
+    /// The allocation and the free of a resize that moves its block are part of it: a program that
+    /// makes the same calls has as many operations under every threshold.
+    resizing: bool,
+    batch: Batch,
+}
+
+/// What a thread has timed and not yet told.
+#[derive(Clone, Copy)]
+struct Batch {
+    /// The value of [`PART`] that it belongs to.
+    part: u32,
+    timed: u32,
+    cycles: u64,
+    sizes: [u32; BINS],
+}
+
+/// An operation that is timed, if it is: when it began, 0 where nobody asks.
 #[derive(Clone, Copy)]
 pub(crate) struct Timed(Option<u64>);
 
 impl Meter {
     pub(crate) const fn new() -> Self {
-        Meter([0; ON as usize])
+        Meter([Turn { operations: 0, resizing: false, batch: Batch::new(0) }; ON as usize])
     }
 
     /// An operation begins.
     #[inline(always)]
     pub(crate) fn start(&mut self) -> Timed {
-        for operations in &mut self.0 {
-            if PLAYING.load(Ordering::Relaxed) != 0 {
-                *operations = operations.wrapping_add(1);
-                if operations.is_multiple_of(EVERY) {
-                    return Timed(Some(clock::cycles()));
+        for turn in &mut self.0 {
+            let playing = PLAYING.load(Ordering::Relaxed);
+            if playing != NOTHING && !turn.resizing {
+                turn.operations = turn.operations.wrapping_add(1);
+                if turn.operations.is_multiple_of(EVERY) {
+                    return Timed(Some(if playing == ROUNDS { clock::cycles() } else { 0 }));
                 }
             }
         }
         Timed(None)
     }
-}
 
-/// An allocation of `size` bytes ends.
-#[inline(always)]
-pub(crate) fn allocated(timed: Timed, size: usize) {
-    if let Some(start) = timed.0
-        && ON
-    {
-        let bin = SIZES.get(sizes::bin(size)).unwrap_or(&SIZES[0]);
-        bin.fetch_add(1, Ordering::Relaxed);
-        stop(start);
+    /// A resize begins; [`Meter::resized`] must follow.
+    #[inline(always)]
+    pub(crate) fn start_resize(&mut self) -> Timed {
+        let timed = self.start();
+        self.0.iter_mut().for_each(|turn| turn.resizing = true);
+        timed
+    }
+
+    /// The resize, to `size` bytes, has ended.
+    #[inline(always)]
+    pub(crate) fn resized(&mut self, timed: Timed, size: usize) {
+        self.0.iter_mut().for_each(|turn| turn.resizing = false);
+        self.allocated(timed, size);
+    }
+
+    /// An allocation of `size` bytes ends.
+    #[inline(always)]
+    pub(crate) fn allocated(&mut self, timed: Timed, size: usize) {
+        if let (Some(start), [turn]) = (timed.0, &mut self.0[..]) {
+            turn.batch.stop(start, Some(size));
+        }
+    }
+
+    /// A free ends.
+    #[inline(always)]
+    pub(crate) fn freed(&mut self, timed: Timed) {
+        if let (Some(start), [turn]) = (timed.0, &mut self.0[..]) {
+            turn.batch.stop(start, None);
+        }
     }
 }
 
-/// A free ends.
-#[inline(always)]
-pub(crate) fn freed(timed: Timed) {
-    if let Some(start) = timed.0
-        && ON
-    {
-        stop(start);
+impl Batch {
+    const fn new(part: u32) -> Self {
+        Batch { part, timed: 0, cycles: 0, sizes: [0; BINS] }
     }
-}
 
-#[cold]
-fn stop(start: u64) {
-    let cycles = clock::cycles().wrapping_sub(start).min(MOST_CYCLES);
-    CYCLES.fetch_add(cycles, Ordering::Relaxed);
-    let timed = TIMED.fetch_add(1, Ordering::Relaxed) + 1;
-    if timed >= TARGET.load(Ordering::Relaxed) {
-        // Taken: somebody else is closing the round.
-        if let Some(mut global) = LEARNER.try_lock() {
-            for global in &mut *global {
-                global.look();
+    #[cold]
+    fn stop(&mut self, start: u64, size: Option<usize>) {
+        let part = PART.load(Ordering::Relaxed);
+        if self.part != part {
+            // Timed under another threshold.
+            *self = Batch::new(part);
+        }
+        if start != 0 {
+            self.cycles += clock::cycles().wrapping_sub(start).min(MOST_CYCLES);
+        }
+        if let Some(count) = size.and_then(|size| self.sizes.get_mut(sizes::bin(size))) {
+            *count += 1;
+        }
+        self.timed += 1;
+        if self.timed == TOLD {
+            self.tell();
+            *self = Batch::new(part);
+        }
+    }
+
+    fn tell(&self) {
+        CYCLES.fetch_add(self.cycles, Ordering::Relaxed);
+        for (all, &count) in SIZES.iter().zip(&self.sizes) {
+            if count != 0 {
+                all.fetch_add(count, Ordering::Relaxed);
+            }
+        }
+        let timed = TIMED.fetch_add(self.timed, Ordering::Relaxed) + self.timed;
+        if timed >= TARGET.load(Ordering::Relaxed) {
+            // Taken: somebody else is closing the round.
+            if let Some(mut global) = LEARNER.try_lock() {
+                for global in &mut *global {
+                    global.look();
+                }
             }
         }
     }
@@ -220,7 +287,12 @@ impl Global {
             FIXED.load(Ordering::Relaxed)
         };
         THRESHOLD.store(threshold, Ordering::Relaxed);
-        PLAYING.store(u8::from(playing), Ordering::Relaxed);
+        let what = match learner.times() {
+            _ if !playing => NOTHING,
+            true => ROUNDS,
+            false => WATCH,
+        };
+        PLAYING.store(what, Ordering::Relaxed);
     }
 
     /// The settings have changed.
@@ -241,6 +313,7 @@ impl Global {
 }
 
 fn start_counting(target: u32) {
+    PART.fetch_add(1, Ordering::Relaxed);
     TARGET.store(target, Ordering::Relaxed);
     CYCLES.store(0, Ordering::Relaxed);
     for count in &SIZES {
@@ -307,7 +380,7 @@ pub(crate) fn set_fixed(bytes: usize) {
 
 /// Whether something is learned that a file should keep.
 pub(crate) fn learns() -> bool {
-    ON && PLAYING.load(Ordering::Relaxed) != 0 || state() == State::Learn
+    ON && PLAYING.load(Ordering::Relaxed) != NOTHING || state() == State::Learn
 }
 
 /// Goes on from a saved league.
