@@ -32,7 +32,6 @@ fn candidates_play_only_while_learning() {
     for (state, plays) in [("off", false), ("frozen", false), ("learn", true)] {
         let variables = [("HAKMEM_ELO", state), ("HAKMEM_EVOLUTION", "off")];
         let ended = child::run(test, state, &variables, || {
-            // A match is four rounds.
             churn(3 * MIB, ROUND * 100);
             let elo = hakmem::learning().elo.value();
             assert_eq!(elo.is_some(), ELO);
@@ -138,7 +137,7 @@ fn what_is_learned_is_saved_and_gone_on_from() {
     };
     child::run(test, "first", &variables, || {
         churn(3 * MIB, ROUND * 20);
-        assert_eq!(matches(), 8, "four matches, two sides each");
+        assert!(matches() >= 8, "a match is four rounds at most, and has two sides");
     })
     .is_quiet();
     if !child::is_child() {
@@ -150,10 +149,11 @@ fn what_is_learned_is_saved_and_gone_on_from() {
         assert!(names.filter(|name| name.starts_with(&mine)).count() == 0, "no temporary file");
     }
     child::run(test, "second", &variables, || {
-        assert_eq!(matches(), 8, "loaded");
+        let before = matches();
+        assert!(before >= 8, "loaded");
         churn(3 * MIB, ROUND * 20);
         let now = matches();
-        assert!(now > 8);
+        assert!(now > before);
         assert_eq!(hakmem::save_ratings(), Ok(()));
         assert_eq!(hakmem::set_config("ELO_FILE", ""), Ok(()));
         assert_eq!(hakmem::save_ratings(), Err(SaveError::NoFile));

@@ -135,6 +135,11 @@ impl League {
         self.records.get(candidate).map_or(FIRST_RATING, |record| record.rating)
     }
 
+    /// Points by which the leader is ahead of a candidate; 0 if it is not.
+    pub(crate) fn behind(&self, candidate: usize) -> u32 {
+        ((self.rating(self.leader) - self.rating(candidate)) / POINT).max(0).unsigned_abs()
+    }
+
     /// Takes the outcome of a match in, as `one` saw it.
     pub(crate) fn record(&mut self, one: usize, other: usize, outcome: Outcome) {
         let (Some(a), Some(b)) = (self.records.get(one), self.records.get(other)) else { return };

@@ -1,8 +1,9 @@
 //! Who plays when: rounds, matches, and what a round cost.
 //!
-//! A round is a stretch of large allocations and frees under one threshold. A match is four rounds,
-//! leader, challenger, challenger, leader, so that a drift of the program's own favours nobody.
-//! Between matches, once the lead is steady, the leader rests.
+//! A round is a stretch of large allocations, frees and resizes under one threshold. A match is four
+//! rounds, leader, challenger, challenger, leader, so that a drift of the program's own favours nobody; two,
+//! where one side costs more than twice the other. Between matches, once the lead is steady, the leader
+//! rests.
 //!
 //! No clock and no system call is read here: a round's [`Measure`] is handed in, so that tests play
 //! it through.
@@ -17,17 +18,21 @@ const FAULT_CYCLES: u64 = 2000;
 const RECENT: u64 = 1024;
 /// Matches without a change of the lead after which it is steady: every challenger twice.
 pub(super) const STEADY: u32 = 10;
-/// Rounds that a steady leader rests between two matches.
+/// Rounds that a steady leader rests before it plays an equal.
 const REST: u32 = 28;
+/// Points behind the leader for which the rest before a match doubles, and how often it does at most:
+/// a challenger that has lost often is dear to ask again.
+const BEHIND: u32 = 50;
+const DOUBLINGS: u32 = 4;
 /// Rounds until it is looked again whether any challenger would change anything.
 const LOOK: u32 = 4;
 
 /// What was measured of one round.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Measure {
-    /// Allocations and frees that were timed.
+    /// Operations that were timed.
     pub(crate) timed: u64,
-    /// Allocations and frees that there were, timed or not.
+    /// Operations that there were, timed or not.
     pub(crate) operations: u64,
     /// Cycles of the timed ones.
     pub(crate) cycles: u64,
@@ -117,9 +122,13 @@ impl Learner {
         }
     }
 
-    /// Whether rounds are to be timed.
+    /// Whether the next round is to be timed.
     pub(crate) fn times(&self) -> bool {
-        self.evolution.stage() != Stage::Frozen
+        match self.evolution.stage() {
+            Stage::Learn => matches!(self.play, Play::Match { .. }),
+            Stage::Frozen => false,
+            Stage::Canary => true,
+        }
     }
 
     /// Who is in force for the next round.
@@ -142,23 +151,34 @@ impl Learner {
             Play::Match { challenger, leg, costs } => {
                 costs[usize::from(matches!(leg, 1 | 2))] += cost;
                 *leg += 1;
-                if *leg == 4 {
-                    let (challenger, costs) = (*challenger, *costs);
+                let (challenger, leg, costs) = (*challenger, *leg, *costs);
+                let rout = leg == 2 && costs[0].max(costs[1]) / 2 > costs[0].min(costs[1]);
+                if rout || leg == 4 {
                     let leader = self.league.leader();
-                    self.league.record(leader, challenger, Outcome::of(costs[0], costs[1]));
+                    let outcome = Outcome::of(costs[0], costs[1]);
+                    // What is plain at half-time is not worth two more rounds, and counts as two wins.
+                    for _ in 0..if rout { 2 } else { 1 } {
+                        self.league.record(leader, challenger, outcome);
+                    }
                     self.last = challenger;
                     self.steady = if self.league.crown() { 0 } else { self.steady + 1 };
-                    self.after_match(life);
+                    self.after_match(challenger, outcome, life);
                 }
             }
         }
     }
 
-    fn after_match(&mut self, life: Life) {
-        if self.steady < STEADY {
+    fn after_match(&mut self, challenger: usize, outcome: Outcome, life: Life) {
+        if outcome == Outcome::Lost && challenger != self.league.leader() {
+            // Who has won plays again at once, until it leads or loses: the leader would make up for
+            // it against the others.
+            self.play = Play::Match { challenger, leg: 0, costs: [0; 2] };
+        } else if self.steady < STEADY {
             self.next_match(life);
         } else if life == Life::Off {
-            self.play = Play::Rest(REST);
+            let next = self.league.next_challenger(self.last, &self.sizes);
+            let behind = next.map_or(0, |next| self.league.behind(next));
+            self.play = Play::Rest(REST << (behind / BEHIND).min(DOUBLINGS));
         } else {
             self.evolution.freeze(self.rounds, self.league.leader(), self.steady);
         }
@@ -239,6 +259,41 @@ pub(super) mod tests {
         assert_eq!(learner.league.leader(), leader);
         let others = played.iter().sum::<u32>() - played[leader];
         assert!(others <= 320 / 16, "challengers had {others} of 320 rounds");
+    }
+
+    #[test]
+    fn a_rout_is_over_at_half_time_and_counts_twice() {
+        let mut learner = Learner::new();
+        play(&mut learner, 3, 3 << 20, 4 << 20);
+        assert_eq!((learner.league.of(3).won, learner.league.of(2).lost), (2, 2));
+        assert_eq!(threshold(learner.league.leader()), 4 << 20);
+    }
+
+    #[test]
+    fn who_has_won_plays_again_at_once() {
+        let mut learner = Learner::new();
+        let mut leaders = std::vec::Vec::new();
+        for _ in 0..10 {
+            let candidate = learner.candidate();
+            // Half as dear again: no rout.
+            let cycles = if candidate == 3 { 48 * 200 } else { 48 * 300 };
+            let measure = Measure { cycles, faults: 0, ..program(3 << 20, 0, candidate) };
+            learner.round(&measure, Life::Off);
+            leaders.push(threshold(learner.league.leader()) >> 20);
+        }
+        // A round of rest, and two matches against the same challenger.
+        assert_eq!(leaders, [2, 2, 2, 2, 2, 2, 2, 2, 4, 4]);
+        assert_eq!(learner.league.of(4).matches(), 0);
+    }
+
+    #[test]
+    fn who_has_lost_often_is_seldom_asked() {
+        let mut learner = Learner::new();
+        play(&mut learner, 1000, 3 << 20, 4 << 20);
+        let played = play(&mut learner, 4000, 3 << 20, 4 << 20);
+        let leader = learner.league.leader();
+        let others = played.iter().sum::<u32>() - played[leader];
+        assert!((1..=40).contains(&others), "challengers had {others} of 4000 rounds");
     }
 
     #[test]
