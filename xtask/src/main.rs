@@ -16,6 +16,7 @@ mod fuzz;
 mod layers;
 mod matrix;
 mod model;
+mod policies;
 mod real;
 mod sanitize;
 mod shared;
@@ -55,6 +56,8 @@ enum Command {
     Matrix(Box<matrix::Args>),
     /// What it costs to stand front-end layers on top of each other: the old system's headline
     Layers(layers::Args),
+    /// What the policies are worth and what the counters cost, against their aims
+    Policies(policies::Args),
     /// Write features.md, the table of all gates, or check that it is current
     Features(Box<features::Args>),
     /// Does a gate's code run in the scenarios, where, and how often per operation?
@@ -90,6 +93,7 @@ fn main() -> ExitCode {
         Command::Features(args) => features::run(*args),
         Command::Verify(args) => verify::run(args),
         Command::Test(args) => test::run(*args),
+        Command::Policies(args) => policies::run(args),
         Command::Real(args) => real::run(*args),
         Command::Trust(args) => trust::run(*args),
         Command::Soak(args) => soak::run(*args),

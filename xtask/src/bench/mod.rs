@@ -6,7 +6,7 @@
 //! fixed order round is not enough: a program that gives huge pages back leaves them warm for the
 //! next one, and the same neighbour would profit every time.
 
-mod aims;
+pub mod aims;
 pub mod counts;
 pub mod dots;
 mod html;

@@ -83,11 +83,7 @@ impl Runner {
             |error: anyhow::Error| error.context(format!("{} on {}", task.name, allocator.name));
         match &task.work {
             Work::Scenario(arguments) => {
-                let mut run = Command::new(self.program(allocator));
-                run.args(arguments).args(["--ops", &task.ops.to_string()]);
-                run.args(["--settle", &task.settle_ms.to_string()]);
-                preload(&mut run, allocator);
-                self.sample(run, task)
+                self.sample(self.scenario(task, arguments, allocator), task)
             }
             Work::Program(program) => {
                 let mut words = vec![program.path.clone().into_os_string()];
@@ -109,6 +105,33 @@ impl Runner {
             }
         }
         .map_err(fail)
+    }
+
+    /// Runs a scenario once under these settings of ours and no other.
+    pub fn run_with(
+        &self,
+        task: &Task,
+        allocator: &Allocator,
+        settings: &[(String, String)],
+    ) -> Result<Sample> {
+        let Work::Scenario(arguments) = &task.work else { bail!("{} is no scenario", task.name) };
+        let mut run = self.scenario(task, arguments, allocator);
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(|name| name.starts_with("HAKMEM_")) {
+                run.env_remove(&name);
+            }
+        }
+        run.envs(settings.iter().map(|(name, value)| (name, value)));
+        self.sample(run, task)
+            .with_context(|| format!("{} on {} with {settings:?}", task.name, allocator.name))
+    }
+
+    fn scenario(&self, task: &Task, arguments: &[String], allocator: &Allocator) -> Command {
+        let mut run = Command::new(self.program(allocator));
+        run.args(arguments).args(["--ops", &task.ops.to_string()]);
+        run.args(["--settle", &task.settle_ms.to_string()]);
+        preload(&mut run, allocator);
+        run
     }
 
     /// Runs a program through the launcher; the checksum is over what it printed last.

@@ -208,7 +208,8 @@ fn covered(lines: &[Line]) -> String {
     text
 }
 
-fn aims_table(aims: &[Aim]) -> Table {
+/// Aims, and whether each is met.
+pub fn aims_table(aims: &[Aim]) -> Table {
     let mut table = Table::new();
     table.load_style(STYLE).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(["", "at most", "measured", "90 %", ""]);
