@@ -7,7 +7,7 @@
 //! which takes the wire out, serves the pop from below, looks at the clock, and may lay it anew. So the
 //! fast path has no instruction for it.
 //!
-//! Invariant: with a wire at slot `w != 0`, storage[w] is null, and blocks lie in 1..w and w + 1..top;
+//! Invariant: with a wire at slot `w != 0`, that slot is null, and blocks lie in 1..w and w + 1..top;
 //! otherwise there is no null in 1..top. Whatever moves blocks by number takes the wire out first.
 //! `thread::restless` says when there is a reason for wires.
 
