@@ -92,6 +92,36 @@ impl Hakmem {
     }
 }
 
+impl Hakmem {
+    /// `realloc` of a block that no class serves, before and after. It lies apart: a second copy of what
+    /// moves a block would keep the compiler from unfolding the first.
+    ///
+    /// # Safety
+    /// As for `GlobalAlloc::realloc`.
+    #[cold]
+    #[inline(never)]
+    unsafe fn resize(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        cold::timed_resize(size, || {
+            if layout.align() <= crate::os::PAGE
+                && let Some(same) = cold::resize_large(block, size)
+            {
+                return same;
+            }
+            self.introduce();
+            let to = cold::malloc_aligned_large(size, layout.align());
+            if !to.is_null() {
+                // SAFETY: as promised by the caller; the new block is distinct from the old one, which
+                // has class 0.
+                unsafe {
+                    to.copy_from_nonoverlapping(block, layout.size().min(size));
+                    hot::free_class(block, 0);
+                }
+            }
+            to
+        })
+    }
+}
+
 /// The class that serves a layout, or 0 if none does. Folds to a constant with the layout.
 #[inline(always)]
 fn class_of(layout: Layout) -> usize {
@@ -139,25 +169,19 @@ unsafe impl GlobalAlloc for Hakmem {
         // SAFETY: the caller promises that `size`, rounded up to the alignment, does not overflow.
         let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
         let (before, after) = (class_of(layout), class_of(wanted));
+        // A block stays in its class, so that a sized free finds it again.
+        if before == after {
+            // SAFETY: as promised by the caller.
+            return if before != 0 { block } else { unsafe { self.resize(block, layout, size) } };
+        }
         // SAFETY: as promised by the caller; the new block is distinct from the old one.
-        let move_it = || unsafe {
+        unsafe {
             let to = self.alloc(wanted);
             if !to.is_null() {
                 to.copy_from_nonoverlapping(block, layout.size().min(size));
                 self.dealloc(block, layout);
             }
             to
-        };
-        // A block stays in its class, so that a sized free finds it again.
-        match before {
-            _ if before != after => move_it(),
-            0 => cold::timed_resize(size, || {
-                let same = (layout.align() <= crate::os::PAGE)
-                    .then(|| cold::resize_large(block, size))
-                    .flatten();
-                same.unwrap_or_else(move_it)
-            }),
-            _ => block,
         }
     }
 }
