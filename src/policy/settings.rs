@@ -161,7 +161,8 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
         compiled_in: true,
         apply: |value| {
             magazine::GROWTH_BUDGET.store(value as usize, Ordering::Relaxed);
-            big_cache::SLOT_BYTES.store(value as usize, Ordering::Relaxed);
+            // A quarter of it for large blocks.
+            big_cache::SLOT_BYTES.store(value as usize / 4, Ordering::Relaxed);
         },
     },
     Setting {
