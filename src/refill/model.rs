@@ -6,7 +6,7 @@
 
 use super::*;
 use crate::base::sync::model::{Flaw, alive, check, gone, must_find, together};
-use crate::class::{GRANULE, class_of};
+use crate::class::class_of;
 use loom::cell::UnsafeCell;
 use std::boxed::Box;
 use std::cell::Cell;
@@ -90,8 +90,7 @@ fn free(scene: Scene, slab: *mut Slab, index: usize, contents: &Contents) {
     let of_slab = if slab == scene.slab { scene.blocks } else { blocks_of(slab) };
     // SAFETY: a slab with a block that is not home is alive.
     unsafe {
-        let length = (*slab).granules.get() as usize * GRANULE;
-        flush_remote(&*slab, scene.class, &raw const of_slab[index], 1, length);
+        flush_remote(&*slab, scene.class, &of_slab[index..=index]);
     }
 }
 
