@@ -8,7 +8,7 @@
 use crate::class::{CLASSES, Class, MID_MAX};
 use crate::guard;
 use crate::harden;
-use crate::large::{self, elo};
+use crate::large::{self, Wanted, elo};
 use crate::lifecycle;
 use crate::os;
 use crate::policy::engine::{self, What};
@@ -198,7 +198,7 @@ unsafe fn free_unnamed(block: *mut u8, class: usize) {
 #[cold]
 #[inline(never)]
 pub(crate) fn malloc_large(size: usize) -> *mut u8 {
-    match large_block(size, 1) {
+    match large_block(size, 1, Wanted::New) {
         Some(block) => block.at.as_ptr(),
         None => os::no_memory(),
     }
@@ -208,7 +208,7 @@ pub(crate) fn malloc_large(size: usize) -> *mut u8 {
 #[cold]
 #[inline(never)]
 pub(crate) fn malloc_grown(size: usize) -> *mut u8 {
-    match large_block(size, 1) {
+    match large_block(size, 1, Wanted::ToGrow) {
         Some(block) => {
             if block.zeroed {
                 large::expect_filling(block.at);
@@ -219,15 +219,16 @@ pub(crate) fn malloc_grown(size: usize) -> *mut u8 {
     }
 }
 
-fn large_block(size: usize, align: usize) -> Option<large::Block> {
-    let block = lifecycle::with_slots(|slots| large::alloc(slots, size, align));
+fn large_block(size: usize, align: usize, wanted: Wanted) -> Option<large::Block> {
+    let alloc = || lifecycle::with_slots(|slots| large::alloc(slots, size, align, wanted));
+    let block = alloc();
     if block.is_some() {
         lifecycle::tick_own();
         return block;
     }
     // Give back what is cached and try once more.
     let made_room = lifecycle::with_heap(lifecycle::make_room).unwrap_or(false);
-    if made_room { lifecycle::with_slots(|slots| large::alloc(slots, size, align)) } else { None }
+    if made_room { alloc() } else { None }
 }
 
 /// A block of at least `size` bytes at a multiple of `align`, which no class of the thread cache
@@ -236,7 +237,7 @@ fn large_block(size: usize, align: usize) -> Option<large::Block> {
 #[inline(never)]
 pub(crate) fn malloc_aligned_large(size: usize, align: usize) -> *mut u8 {
     // What is small but far aligned still needs a run of its own.
-    match large_block(size.max(MID_MAX + 1), align) {
+    match large_block(size.max(MID_MAX + 1), align, Wanted::New) {
         Some(block) => block.at.as_ptr(),
         None => os::no_memory(),
     }
@@ -246,7 +247,7 @@ pub(crate) fn malloc_aligned_large(size: usize, align: usize) -> *mut u8 {
 #[cold]
 #[inline(never)]
 pub(crate) fn calloc_large(size: usize, align: usize) -> *mut u8 {
-    match large_block(size.max(MID_MAX + 1), align) {
+    match large_block(size.max(MID_MAX + 1), align, Wanted::New) {
         Some(block) => {
             if !block.zeroed {
                 // SAFETY: the block is ours and at least `size` bytes long.

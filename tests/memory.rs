@@ -93,7 +93,7 @@ fn trim_says_whether_it_returned_something() {
         assert!(!raw::trim(0));
         let large = filled(5 * MIB, 5 * MIB);
         free_all(large);
-        assert!(raw::trim(0), "a huge block in the cache counts as well");
+        assert!(raw::trim(0), "what a long run has left counts as well");
     })
     .is_quiet();
 }
@@ -295,6 +295,51 @@ fn a_large_size_is_kept_once_it_has_come_round() {
         let cached: Vec<_> = (0..3).map(|_| round()).collect();
         assert!(cached[0] < size, "a size never asked for again is kept: {cached:?}");
         assert!(cached[2] >= size, "a size asked for again and again is not kept: {cached:?}");
+    })
+    .is_quiet();
+}
+
+#[test]
+fn the_pages_of_a_long_run_are_kept_once_it_has_come_round() {
+    // Long decay: a loaded machine may stop a round for a while.
+    let slow = [("HAKMEM_DECAY_MS", "60000")];
+    child::run("the_pages_of_a_long_run_are_kept_once_it_has_come_round", "", &slow, || {
+        let size = 5 * MIB;
+        let before = resident();
+        let round = || {
+            free_all(filled(size, 4 * size));
+            resident().saturating_sub(before)
+        };
+        let kept: Vec<_> = (0..3).map(|_| round()).collect();
+        assert!(kept[0] < 16 * MIB, "pages of a size never asked for again are kept: {kept:?}");
+        assert!(kept[2] > 18 * MIB, "pages of a size that comes round are not kept: {kept:?}");
+        // SAFETY: a block in use, which has to read as zero whoever had its pages.
+        unsafe {
+            let zeroed = raw::calloc(1, size);
+            assert!(std::slice::from_raw_parts(zeroed, size).iter().all(|&byte| byte == 0));
+            free_all([zeroed]);
+        }
+    })
+    .is_quiet();
+}
+
+#[test]
+fn what_has_grown_past_2_mib_moves_its_pages_from_then_on() {
+    child::run("what_has_grown_past_2_mib_moves_its_pages_from_then_on", "", &[], || {
+        let at = raw::malloc(MIB);
+        // In the way of growing in place.
+        let others = [raw::malloc(MIB), raw::malloc(MIB)];
+        // SAFETY: a block in use, written and read within its size.
+        unsafe {
+            at.write(7);
+            let at = raw::realloc(at, 3 * MIB);
+            let before = resident_pages(at, 3 * MIB).expect("mapped");
+            let at = raw::realloc(at, 30 * MIB);
+            assert_eq!(at.read(), 7);
+            let now = resident_pages(at, 30 * MIB).expect("mapped");
+            assert!(now <= before + 1, "{before} resident pages became {now}: they were copied");
+            free_all([at, others[0], others[1]]);
+        }
     })
     .is_quiet();
 }

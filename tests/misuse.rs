@@ -199,7 +199,7 @@ fn an_address_inside_a_block() {
         free(name(raw::malloc(1 << 20).wrapping_add(4096)));
     });
     dies(test, "huge", &["inside", "class huge"], |name| {
-        free(name(raw::malloc(8 << 20).wrapping_add(4 << 20)));
+        free(name(raw::malloc(16 << 20).wrapping_add(4 << 20)));
     });
     dies(test, "realloc of large", &["realloc of", "inside", LARGE], |name| {
         let at = name(raw::malloc(1 << 20).wrapping_add(4096));

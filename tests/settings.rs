@@ -4,7 +4,7 @@
 mod common;
 
 use common::child::{self, complains};
-use common::memory::{flags_of, resident, resident_pages};
+use common::memory::{flags_of, resident};
 use common::work::{
     activity, batch, came_back, filled, free, huge_by, kept_of_64, left_after, pages,
 };
@@ -19,7 +19,7 @@ fn bigcache_off_gives_large_blocks_back() {
         child::run(test, name, &[(name, value)], || {
             let at = filled(5 * MIB);
             free(at);
-            assert_eq!(resident_pages(at, 5 * MIB), None, "the mapping is gone at once");
+            assert_eq!(pages(at, 5 * MIB), 0, "its pages are gone at once");
             assert_eq!(hakmem::stats().cached_bytes, 0);
         })
         .is_quiet();
@@ -27,7 +27,7 @@ fn bigcache_off_gives_large_blocks_back() {
     child::run(test, "on", &[("HAKMEM_BIGCACHE", "on")], || {
         let at = filled(5 * MIB);
         free(at);
-        assert!(pages(at, 5 * MIB) > 0, "the mapping is kept");
+        assert!(pages(at, 5 * MIB) > 0, "its pages are kept");
         assert_eq!(raw::malloc(5 * MIB), at, "and serves the next request");
     })
     .is_quiet();
@@ -84,7 +84,8 @@ fn free_policy_says_how_long_a_block_is_kept() {
         activity();
         std::thread::sleep(Duration::from_millis(150));
         activity();
-        assert_eq!(resident_pages(at, 5 * MIB), None, "mappings age as well");
+        // A slab of what is active may lie there now.
+        assert!(pages(at, 5 * MIB) < 64, "long runs age as well");
     })
     .is_quiet();
 }
@@ -264,8 +265,10 @@ fn prewarm_fills_every_tiny_magazine() {
 #[test]
 fn large_threshold_decides_between_runs_and_mappings() {
     let test = "large_threshold_decides_between_runs_and_mappings";
-    child::run(test, "default", &[], || assert_eq!((huge_by(2 * MIB), huge_by(3 * MIB)), (0, 1)))
-        .is_quiet();
+    child::run(test, "default", &[], || {
+        assert_eq!((huge_by(3 * MIB), huge_by(8 * MIB), huge_by(9 * MIB)), (0, 0, 1));
+    })
+    .is_quiet();
     child::run(test, "512k", &[("HAKMEM_LARGE_THRESHOLD", "512k")], || {
         assert_eq!((huge_by(512 << 10), huge_by(MIB)), (0, 1));
     })
@@ -348,7 +351,7 @@ fn old_names_work_and_say_so() {
     let ended = child::run(test, "cache", &[("HAKMEM_BIG_CACHE", "off")], || {
         let at = filled(5 * MIB);
         free(at);
-        assert_eq!(resident_pages(at, 5 * MIB), None);
+        assert_eq!(pages(at, 5 * MIB), 0);
     });
     complains(&ended, &["HAKMEM_BIG_CACHE is an old name", "HAKMEM_BIGCACHE"]);
     let ended = child::run(test, "batch", &[("HAKMEM_BATCH_MADVISE", "off")], || {
@@ -362,9 +365,10 @@ fn a_single_variable_overrides_the_mode() {
     let test = "a_single_variable_overrides_the_mode";
     let both = [("HAKMEM_MODE", "minimal"), ("HAKMEM_BIGCACHE", "on")];
     child::run(test, "cache", &both, || {
-        let at = filled(5 * MIB);
+        let at = filled(MIB);
         free(at);
-        assert_eq!(raw::malloc(5 * MIB), at, "the cache is on in spite of the mode");
+        assert_ne!(pages(at, MIB), 0, "the cache is on in spite of the mode");
+        assert_eq!(raw::malloc(MIB), at);
     })
     .is_quiet();
 }
@@ -379,7 +383,7 @@ fn settings_change_while_the_program_runs() {
         raw::collect();
         let at = filled(5 * MIB);
         free(at);
-        assert_eq!(resident_pages(at, 5 * MIB), None);
+        assert_eq!(pages(at, 5 * MIB), 0);
         assert_eq!(hakmem::set_config("HAKMEM_MODE", "learning"), Ok(()));
         let at = filled(5 * MIB);
         free(at);

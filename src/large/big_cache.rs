@@ -17,6 +17,7 @@ use crate::base::sync::{AtomicUsize, Ordering};
 use crate::class::GRANULE;
 use crate::os::{self, lock::Lock};
 use crate::segment::ON_DIET;
+use crate::segment::arena;
 use crate::segment::guarded;
 use crate::segment::slab::Slab;
 use crate::segment::spans::Span;
@@ -191,19 +192,54 @@ pub(crate) fn take_run(slots: &mut Slots, granules: usize, align: usize) -> *mut
     found
 }
 
+/// A run was cut from the arena. If it is longer than all lists, what it says of its size is whether its
+/// pages were still there.
+pub(crate) fn took_new(slots: &mut Slots, granules: usize, zeroed: bool) {
+    if granules <= run_slots::LONGEST {
+        return;
+    }
+    let bytes = granules * GRANULE;
+    if zeroed {
+        thermal::missed(bytes, os::now_ms() as u32);
+    } else {
+        slots.freed = slots.freed.saturating_sub(bytes);
+        thermal::reused(bytes);
+    }
+}
+
 /// Takes a freed run in, or passes it on.
 ///
 /// # Safety
 /// `run` describes a large block that nobody holds.
 pub(crate) unsafe fn put_run(slots: &mut Slots, run: *mut Slab) {
+    // SAFETY: alive, and nobody else's.
+    let granules = unsafe { (*run).granules.get() as usize };
+    slots.freed += granules * GRANULE;
     let all = budget();
+    if granules > run_slots::LONGEST {
+        let now = os::now_ms() as u32;
+        let own = if all == 0 { 0 } else { SLOT_BYTES.load(Ordering::Relaxed) };
+        // SAFETY: alive, and nobody else's.
+        let leaves = slots.runs.put_long(unsafe { &*run }, now, own);
+        // SAFETY: null, or a run that nobody holds.
+        let Some(left) = (unsafe { leaves.as_ref() }) else { return };
+        // In the arena it serves any size, at once. Of cold ones as many keep their pages there as a thread's
+        // slots would keep mappings.
+        let bytes = left.granules.get() as usize * GRANULE;
+        let cold = all == 0
+            || !thermal::worth_sharing(bytes)
+                && arena::dirty_bytes() + bytes > SLOT_BYTES.load(Ordering::Relaxed);
+        if cold {
+            thermal::let_go(bytes, now);
+        }
+        // SAFETY: nobody holds it, and it is in no list.
+        unsafe { Slab::release(leaves, cold) };
+        return;
+    }
     let own = if all == 0 { 0 } else { SLOT_BYTES.load(Ordering::Relaxed) };
     let budget = Budget { own, shared: all.saturating_sub(held_with(0).load(Ordering::Relaxed)) };
     // SAFETY: as the caller promised.
-    unsafe {
-        slots.freed += (*run).granules.get() as usize * GRANULE;
-        slots.runs.put(run, os::now_ms() as u32, budget);
-    }
+    unsafe { slots.runs.put(run, os::now_ms() as u32, budget) };
 }
 
 /// A cached mapping of at least `bytes` bytes at a multiple of `align`, if there is one, and which

@@ -4,6 +4,7 @@
 //! | request | comes from |
 //! |---|---|
 //! | above 256 KiB, up to [`THRESHOLD`] | a run of granules in an arena, 2 MiB-aligned from 2 MiB on |
+//! | to grow to more than 2 MiB | a mapping of its own, whose pages can move where its bytes can't stay |
 //! | above, or aligned to more than a SuperSlab | a mapping of its own; `realloc` uses `mremap` |
 //!
 //! Metadata is out of band: a request of 2 MiB takes 2 MiB. A freed block goes to the thread's
@@ -31,9 +32,15 @@ use crate::telemetry::front::Server;
 use big_cache::Slots;
 use core::ptr::NonNull;
 
-/// Requests above this many bytes get a mapping of their own. Fixed at 2 MiB unless learned (`elo`).
+/// The threshold, in bytes, unless it is set or learned: what is free in an arena serves every size, a
+/// free mapping its own (decision 14).
+pub(crate) const FIXED_THRESHOLD: usize = 8 << 20;
+/// Requests above this many bytes get a mapping of their own. Fixed unless learned (`elo`).
 /// Relaxed: a setting; a late look obeys the one before.
-pub(crate) static THRESHOLD: AtomicUsize = AtomicUsize::new(2 << 20);
+pub(crate) static THRESHOLD: AtomicUsize = AtomicUsize::new(FIXED_THRESHOLD);
+/// A block that moves because it grows gets a mapping above this many bytes already: it will grow again,
+/// and a mapping moves its pages, not its bytes.
+const GROWN_THRESHOLD: usize = SUPERSLAB;
 
 /// Whether the system has refused the last move onto a reservation, and has moved no mapping since.
 /// Relaxed: a late look makes a reservation more, or one fewer.
@@ -46,20 +53,33 @@ pub(crate) struct Block {
     pub(crate) zeroed: bool,
 }
 
+/// What a block is wanted for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// A request of its own.
+    New,
+    /// To take the contents of a smaller one, which can't grow where it is.
+    ToGrow,
+}
+
 /// A large or huge block of at least `size` bytes at a multiple of `align` (a power of two).
-pub(crate) fn alloc(slots: &mut Slots, size: usize, align: usize) -> Option<Block> {
+pub(crate) fn alloc(slots: &mut Slots, size: usize, align: usize, wanted: Wanted) -> Option<Block> {
     if size > isize::MAX as usize - GRANULE || align > isize::MAX as usize / 2 {
         return None;
     }
     let timed = slots.meter.start();
-    let block = alloc_anywhere(slots, size, align);
+    let block = alloc_anywhere(slots, size, align, wanted);
     slots.meter.allocated(timed, size);
     block
 }
 
-fn alloc_anywhere(slots: &mut Slots, size: usize, align: usize) -> Option<Block> {
+fn alloc_anywhere(slots: &mut Slots, size: usize, align: usize, wanted: Wanted) -> Option<Block> {
+    let mut threshold = THRESHOLD.load(Ordering::Relaxed);
+    if wanted == Wanted::ToGrow {
+        threshold = threshold.min(GROWN_THRESHOLD);
+    }
     // Hardened, a block has guard pages of its own, whatever its size, while the system has some.
-    if size <= THRESHOLD.load(Ordering::Relaxed) && align <= SUPERSLAB && !HARDENED {
+    if size <= threshold && align <= SUPERSLAB && !HARDENED {
         return alloc_run(slots, size, align);
     }
     match alloc_span(slots, size, align) {
@@ -86,6 +106,7 @@ fn alloc_run(slots: &mut Slots, size: usize, align: usize) -> Option<Block> {
         return Some(Block { at: NonNull::new(run.base)?, zeroed: false });
     }
     let (run, zeroed) = Slab::create_large(granules, align_granules, bytes)?;
+    big_cache::took_new(slots, granules, zeroed);
     slots.tally.served(Server::Arena);
     // SAFETY: just made; its base is not null.
     Some(Block { at: NonNull::new(unsafe { run.as_ref().base })?, zeroed })
@@ -180,7 +201,13 @@ pub(crate) unsafe fn resize_run(run: *mut Slab, size: usize) -> bool {
     let have = run_ref.granules.get() as usize;
     let want = size.div_ceil(GRANULE);
     if want > have {
-        if size > THRESHOLD.load(Ordering::Relaxed)
+        // A short run that becomes a long one does so as a mapping, with huge pages; one that was asked
+        // for as such stays, if it can.
+        let mut most = THRESHOLD.load(Ordering::Relaxed);
+        if have <= SUPERSLAB_GRANULES {
+            most = most.min(GROWN_THRESHOLD);
+        }
+        if size > most
             // SAFETY: the run is the caller's.
             || !unsafe { arena::grow_run(run_ref.base, have, want - have) }
         {

@@ -4,13 +4,16 @@
 //! and at the next ones up to an eighth longer (one granule at least: what is not touched costs no
 //! memory). A run that comes back to its length keeps its place in the arena, and with it the pages
 //! that such blocks touch: runs that are cut anew from free space in time touch every page of it.
+//! Of longer runs the last one waits, for a program that takes and gives the same block again and again;
+//! the others serve every size where they lie, in the arena.
 //!
 //! A thread keeps `SLOT_BYTES` on its own account; beyond that it leases from the budget that all
 //! share. What has lain for a while is passed on when a request finds nothing of its length: then the
 //! program has turned to other sizes, and these pages should serve them.
 //!
 //! Invariant: a run lies in the list of its own length, `stamp` falls along the list; `granules` is
-//! the sum of their lengths, at most `SLOT_BYTES` and `leased` together as of the last `put`.
+//! the sum of their lengths, at most `SLOT_BYTES` and `leased` together as of the last `put`. `long` is
+//! null or a run that is longer than all lists, at most `SLOT_BYTES` as of its `put_long`.
 
 use super::thermal;
 use crate::base::elapsed;
@@ -18,10 +21,11 @@ use crate::base::sync::{AtomicUsize, Ordering};
 use crate::class::GRANULE;
 use crate::segment::SUPERSLAB_GRANULES;
 use crate::segment::slab::Slab;
+use core::ops::RangeInclusive;
 use core::ptr;
 
 /// Lengths that have lists of their own: up to this many granules.
-const LONGEST: usize = SUPERSLAB_GRANULES;
+pub(super) const LONGEST: usize = SUPERSLAB_GRANULES;
 /// Granules by which a lease grows.
 const LEASE: usize = (4 << 20) / GRANULE;
 
@@ -47,6 +51,7 @@ pub(super) struct Budget {
 pub(super) struct RunSlots {
     /// By length; the newest first, linked through their descriptors.
     heads: [*mut Slab; LONGEST + 1],
+    long: *mut Slab,
     granules: usize,
     leased: usize,
     /// Coarse time (ms, wrapping) of the last look for runs that have gone stale.
@@ -55,13 +60,22 @@ pub(super) struct RunSlots {
 
 impl RunSlots {
     pub(super) const fn new() -> Self {
-        RunSlots { heads: [ptr::null_mut(); LONGEST + 1], granules: 0, leased: 0, looked: 0 }
+        RunSlots {
+            heads: [ptr::null_mut(); LONGEST + 1],
+            long: ptr::null_mut(),
+            granules: 0,
+            leased: 0,
+            looked: 0,
+        }
     }
 
     /// A run of at least `granules` granules at a multiple of `align` bytes, or null.
     pub(super) fn take(&mut self, granules: usize, align: usize) -> *mut Slab {
-        let most = (granules + (granules / 8).max(1)).min(LONGEST);
-        for length in granules..=most {
+        let most = granules + (granules / 8).max(1);
+        if granules > LONGEST {
+            return self.take_long(granules..=most, align);
+        }
+        for length in granules..=most.min(LONGEST) {
             let Some(head) = self.heads.get_mut(length) else { break };
             // SAFETY: a cached run is alive and this thread's.
             if let Some(run) = unsafe { head.as_ref() }
@@ -74,6 +88,29 @@ impl RunSlots {
             }
         }
         ptr::null_mut()
+    }
+
+    fn take_long(&mut self, lengths: RangeInclusive<usize>, align: usize) -> *mut Slab {
+        // SAFETY: a cached run is alive and this thread's.
+        match unsafe { self.long.as_ref() } {
+            Some(run)
+                if lengths.contains(&(run.granules.get() as usize))
+                    && run.base.addr() & (align - 1) == 0 =>
+            {
+                core::mem::replace(&mut self.long, ptr::null_mut())
+            }
+            _ => ptr::null_mut(),
+        }
+    }
+
+    /// Takes in a run that is longer than [`LONGEST`], within `own` bytes. Gives the one that leaves, or null.
+    pub(super) fn put_long(&mut self, run: &Slab, stamp: u32, own: usize) -> *mut Slab {
+        let run_ptr = ptr::from_ref(run).cast_mut();
+        if run.granules.get() as usize > own / GRANULE {
+            return run_ptr;
+        }
+        run.stamp.set(stamp);
+        core::mem::replace(&mut self.long, run_ptr)
     }
 
     /// Takes a run in, within `budget`. What there is no room for leaves.
@@ -118,9 +155,12 @@ impl RunSlots {
 
     /// Passes on every run that has outlived its time by `now`; `None`: every run.
     pub(super) fn release(&mut self, now: Option<u32>) {
-        self.release_older(|length, stamp| {
+        let is_old = |length: usize, stamp| {
             now.is_none_or(|now| elapsed(now, stamp) >= thermal::keep_for(length * GRANULE))
-        });
+        };
+        // A long run has had its time, as a mapping would: its pages don't wait once more.
+        self.release_long(is_old, now.is_some());
+        self.release_older(is_old);
         let idle = self.leased.saturating_sub(self.granules) / LEASE * LEASE;
         if idle != 0 {
             self.leased -= idle;
@@ -132,7 +172,21 @@ impl RunSlots {
     pub(super) fn release_stale(&mut self, now: u32) {
         if self.looked != now {
             self.looked = now;
-            self.release_older(|_, stamp| elapsed(now, stamp) >= thermal::stale_after());
+            let is_old = |_, stamp| elapsed(now, stamp) >= thermal::stale_after();
+            self.release_long(is_old, false);
+            self.release_older(is_old);
+        }
+    }
+
+    /// `discard`: its pages go back to the system at once.
+    fn release_long(&mut self, is_old: impl Fn(usize, u32) -> bool, discard: bool) {
+        // SAFETY: a cached run is alive and this thread's.
+        if let Some(run) = unsafe { self.long.as_ref() }
+            && is_old(run.granules.get() as usize, run.stamp.get())
+        {
+            let long = core::mem::replace(&mut self.long, ptr::null_mut());
+            // SAFETY: nobody holds it, and it is in no place of ours any more.
+            unsafe { Slab::release(long, discard) };
         }
     }
 
@@ -205,6 +259,29 @@ mod tests {
         }
         assert_eq!(slots.granules, 16);
         assert!(slots.take(8, 1).is_null());
+        slots.release(None);
+    }
+
+    // Arenas under Miri are too short to have one.
+    #[cfg(not(miri))]
+    #[test]
+    fn of_long_runs_the_last_one_waits() {
+        let mut slots = RunSlots::new();
+        let (first, second) = (run(LONGEST + 9), run(LONGEST + 18));
+        unsafe {
+            assert!(slots.put_long(&*first, 0, usize::MAX).is_null());
+            assert_eq!(slots.put_long(&*second, 0, usize::MAX), first);
+            assert_eq!(slots.put_long(&*first, 0, LONGEST * GRANULE), first, "too long");
+        }
+        assert!(slots.take(LONGEST + 9, 1).is_null(), "more than an eighth too long");
+        assert!(slots.take(LONGEST + 19, 1).is_null(), "too short");
+        assert_eq!(slots.take(LONGEST + 17, 1), second);
+        assert!(slots.take(LONGEST + 17, 1).is_null(), "it waits no more");
+        unsafe {
+            assert!(slots.put_long(&*second, 0, usize::MAX).is_null());
+            slots.release(None);
+            assert!(slots.put_long(&*first, 0, usize::MAX).is_null(), "none waits");
+        }
         slots.release(None);
     }
 

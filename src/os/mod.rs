@@ -13,6 +13,7 @@
 //! | `remap_onto(ptr, old, new, to)` | the same, moved onto a mapping of ours, which it replaces; refused, that one may be gone |
 //! | `discard(ptr, size)` | the pages read as zero afterwards and no longer count as resident |
 //! | `advise_huge(ptr, size, on)` | a hint; may do nothing |
+//! | `huge_unasked()` | whether the system gives mappings huge pages that nobody asked for |
 //! | `random()` | 64 bits that nobody outside can guess |
 //! | `now_ms()` | monotonic, coarse, cheap; wraps are the caller's concern (u64: never) |
 //! | `wait(word, value)`, `wake(word)` | sleep while the word holds the value; wake one sleeper |

@@ -89,6 +89,11 @@ pub(crate) fn advise_huge(_at: *mut u8, size: usize, _on: bool) {
     COMMON.called(Call::AdviseHuge, size, false);
 }
 
+/// No huge pages here.
+pub(crate) fn huge_unasked() -> bool {
+    false
+}
+
 /// A clock that moves on by one millisecond at every look.
 pub(crate) fn now_ms() -> u64 {
     // Relaxed: a clock of one word; nothing is read on its word.

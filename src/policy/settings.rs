@@ -9,7 +9,7 @@ use crate::class;
 use crate::frontend::{magazine, stack};
 use crate::guard;
 use crate::harden;
-use crate::large::{big_cache, elo, thermal, thermal::FreePolicy};
+use crate::large::{self, big_cache, elo, thermal, thermal::FreePolicy};
 use crate::segment::{arena, slab};
 use crate::thread::turn;
 use core::fmt::{self, Write};
@@ -170,7 +170,7 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
         old: None,
         category: "Alloc",
         form: Form::Bytes { least: 256 << 10, most: 64 << 20 },
-        default: 2 << 20,
+        default: large::FIXED_THRESHOLD as u64,
         modes: None,
         compiled_in: true,
         apply: |value| elo::set_fixed(value as usize),

@@ -37,7 +37,7 @@ fn free(at: *mut u8) {
 
 #[test]
 fn each_request_counts_for_the_layer_that_served_it() {
-    let keep = [("HAKMEM_FREE_POLICY", "keep")];
+    let keep = [("HAKMEM_FREE_POLICY", "keep"), ("HAKMEM_LARGE_THRESHOLD", "2m")];
     child::run("front::each_request_counts_for_the_layer_that_served_it", "", &keep, || {
         if !FRONT {
             assert_eq!(stats().served, Reading::NotCompiledIn("front-metrics"));

@@ -14,7 +14,7 @@ pub(crate) const CANDIDATES: [usize; COUNT] =
     [512 << 10, 1 << 20, 2 << 20, 4 << 20, 8 << 20, 16 << 20];
 /// Number of candidates.
 pub(crate) const COUNT: usize = 6;
-/// Who leads before anything is known: 2 MiB, the fixed threshold.
+/// Who leads when a learner begins: 2 MiB, from which it is not far to any other.
 const FIRST_LEADER: usize = 2;
 
 /// Ratings are kept in sixteenths of a point, so that small steps are not lost.

@@ -22,7 +22,7 @@ mod learner;
 pub(crate) mod saved;
 mod sizes;
 
-use super::THRESHOLD;
+use super::{FIXED_THRESHOLD, THRESHOLD};
 use crate::base::clock;
 use crate::base::sync::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::class::GRANULE;
@@ -71,7 +71,7 @@ static STATE: AtomicU8 = AtomicU8::new(State::Frozen as u8);
 static LIFE: AtomicU8 = AtomicU8::new(Life::Frozen as u8);
 /// The threshold while nothing else is in force.
 /// Relaxed: a setting; a late look obeys the one before.
-static FIXED: AtomicUsize = AtomicUsize::new(2 << 20);
+static FIXED: AtomicUsize = AtomicUsize::new(FIXED_THRESHOLD);
 /// What operations are looked at for.
 /// Relaxed: a late look times an operation more, or less.
 static PLAYING: AtomicU8 = AtomicU8::new(NOTHING);

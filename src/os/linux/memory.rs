@@ -3,6 +3,7 @@
 //! Assumes that ranges are the caller's. Promises to leave `errno` alone, but for `no_memory`.
 
 use super::{keeping_errno, read_file};
+use crate::base::sync::{AtomicU8, Ordering};
 use crate::os::fault::{Kind, refused};
 use crate::telemetry::system::Call;
 use crate::telemetry::tally::COMMON;
@@ -149,6 +150,22 @@ pub(crate) fn advise_huge(at: *mut u8, size: usize, on: bool) {
     let advice = if on { libc::MADV_HUGEPAGE } else { libc::MADV_NOHUGEPAGE };
     let done = !refused(Kind::AdviseHuge) && advise(at, size, advice);
     COMMON.called(Call::AdviseHuge, size, done);
+}
+
+/// Whether the system gives mappings huge pages that nobody asked for. It is looked up once.
+pub(crate) fn huge_unasked() -> bool {
+    /// 0: not looked up; else 1 more than the answer.
+    /// Relaxed: whoever sees no answer looks it up again.
+    static KNOWN: AtomicU8 = AtomicU8::new(0);
+    let mut known = KNOWN.load(Ordering::Relaxed);
+    if known == 0 {
+        let mut text = [0u8; 64];
+        let read = read_file(c"/sys/kernel/mm/transparent_hugepage/enabled", &mut text);
+        let text = text.get(..read.unwrap_or(0)).unwrap_or(&[]);
+        known = 1 + u8::from(text.starts_with(b"[always]"));
+        KNOWN.store(known, Ordering::Relaxed);
+    }
+    known == 2
 }
 
 fn advise(at: *mut u8, size: usize, advice: c_int) -> bool {

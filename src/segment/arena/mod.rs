@@ -77,6 +77,8 @@ pub(crate) enum Filling {
     /// By blocks that the program may touch here and there only: huge pages could make every touched
     /// byte cost 2 MiB.
     Sparse,
+    /// By a block so long that it could be a mapping of its own: it has huge pages where that would.
+    Long,
 }
 
 /// A run of granules fresh from the arena.
@@ -133,10 +135,11 @@ impl Segment {
     ) -> Result<(Run, usize), Refusal> {
         let ask_huge = match HUGE_PAGES.load(Ordering::Relaxed) {
             0 => false,
-            1 => {
-                filling == Filling::Dense
-                    && self.dense >= HUGE_PAGES_AFTER.load(Ordering::Relaxed) as usize
-            }
+            1 => match filling {
+                Filling::Dense => self.dense >= HUGE_PAGES_AFTER.load(Ordering::Relaxed) as usize,
+                Filling::Sparse => false,
+                Filling::Long => os::huge_unasked(),
+            },
             _ => true,
         };
         let natural = granules <= 16 && granules.is_power_of_two() && align <= granules;
@@ -409,7 +412,12 @@ pub(crate) fn usage() -> Usage {
     SEGMENT.lock().usage()
 }
 
-/// The same, unless the lock is taken.
+/// Bytes of free runs whose pages may be resident.
+pub(crate) fn dirty_bytes() -> usize {
+    SEGMENT.lock().dirty * GRANULE
+}
+
+/// As [`usage`], unless the lock is taken.
 pub(crate) fn try_usage() -> Option<Usage> {
     Some(SEGMENT.try_lock()?.usage())
 }

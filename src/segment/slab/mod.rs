@@ -26,7 +26,7 @@ mod remote;
 pub(crate) use remote::PendingStack;
 
 use super::arena::{self, Filling, Run};
-use super::{guarded, meta, registry};
+use super::{SUPERSLAB_GRANULES, guarded, meta, registry};
 use crate::base::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use crate::class::{CLASSES, Class, GRANULE, HARDENED, HEADER};
 use crate::os::{self, PAGE};
@@ -160,8 +160,10 @@ impl Slab {
         align: usize,
         bytes: usize,
     ) -> Option<(NonNull<Slab>, bool)> {
+        let long = granules > SUPERSLAB_GRANULES;
+        let filling = if long { Filling::Long } else { Filling::Sparse };
         let storage = meta::alloc(size_of::<Slab>(), true)?;
-        let Some(run) = arena::alloc_run(granules, align, Filling::Sparse, 0) else {
+        let Some(run) = arena::alloc_run(granules, align, filling, 0) else {
             // SAFETY: just allocated with this size.
             unsafe { meta::free(storage, size_of::<Slab>()) };
             return None;
@@ -214,6 +216,15 @@ impl Slab {
     /// The caller owns the slab; all its blocks are home and `pending` is clear (or it is a large
     /// block that the caller holds); it is in no list.
     pub(crate) unsafe fn destroy(slab: *mut Slab) {
+        // SAFETY: as the caller promised.
+        unsafe { Slab::release(slab, false) };
+    }
+
+    /// The same; `discard`: the pages go back to the system at once.
+    ///
+    /// # Safety
+    /// As for [`Slab::destroy`].
+    pub(crate) unsafe fn release(slab: *mut Slab, discard: bool) {
         // SAFETY: owned by the caller, so alive and unshared.
         let slab_ref = unsafe { &*slab };
         let (base, info) = (slab_ref.base, slab_ref.info());
@@ -224,8 +235,8 @@ impl Slab {
             // What the next user of the run finds is zero: canaries and free blocks rely on it.
             guarded::clear(base, touched * GRANULE);
         }
-        let dirty =
-            !(DISCARD_AT_ONCE.load(Ordering::Relaxed) && os::discard(base, touched * GRANULE));
+        let discard = discard || DISCARD_AT_ONCE.load(Ordering::Relaxed);
+        let dirty = !(discard && os::discard(base, touched * GRANULE));
         // SAFETY: retracted; nobody holds a block of it.
         unsafe {
             if touched != 0 {
