@@ -42,7 +42,7 @@ fn candidates_play_only_while_learning() {
             assert_eq!(matches > 0, plays);
             assert_eq!(elo.state == EloState::Learn, plays);
             if !plays {
-                assert_eq!(hakmem::learning().threshold, 2 * MIB);
+                assert_eq!(hakmem::learning().threshold, 8 * MIB);
             }
         });
         quiet_if(ELO || state == "off", &ended, "HAKMEM_ELO");
