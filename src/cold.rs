@@ -11,6 +11,7 @@ use crate::harden;
 use crate::large::{self, Wanted, elo};
 use crate::lifecycle;
 use crate::os;
+use crate::policy::auto;
 use crate::policy::engine::{self, What};
 use crate::refill;
 use crate::segment::misuse;
@@ -154,6 +155,7 @@ fn free_large(block: *mut u8) {
         return unsafe { free_unnamed(block, usize::from(slab.class)) };
     }
     let is_run = found.is_some_and(|run| run.class == 0 && run.base == block);
+    auto::saw_large();
     let freed = lifecycle::with_slots(|slots| {
         if is_run {
             // SAFETY: published, class 0.
@@ -165,7 +167,6 @@ fn free_large(block: *mut u8) {
     if !freed {
         misuse::not_ours(block, "free");
     }
-    lifecycle::tick_own();
 }
 
 /// Frees a block of a slab that the map of addresses does not name, as a huge block shares its entry.
@@ -220,15 +221,20 @@ pub(crate) fn malloc_grown(size: usize) -> *mut u8 {
 }
 
 fn large_block(size: usize, align: usize, wanted: Wanted) -> Option<large::Block> {
-    let alloc = || lifecycle::with_slots(|slots| large::alloc(slots, size, align, wanted));
-    let block = alloc();
-    if block.is_some() {
-        lifecycle::tick_own();
-        return block;
-    }
+    auto::saw_large();
+    let block = lifecycle::with_slots(|slots| large::alloc(slots, size, align, wanted));
+    if block.is_none() { large_block_again(size, align, wanted) } else { block }
+}
+
+#[cold]
+#[inline(never)]
+fn large_block_again(size: usize, align: usize, wanted: Wanted) -> Option<large::Block> {
     // Give back what is cached and try once more.
     let made_room = lifecycle::with_heap(lifecycle::make_room).unwrap_or(false);
-    if made_room { alloc() } else { None }
+    if !made_room {
+        return None;
+    }
+    lifecycle::with_slots(|slots| large::alloc(slots, size, align, wanted))
 }
 
 /// A block of at least `size` bytes at a multiple of `align`, which no class of the thread cache

@@ -152,7 +152,7 @@ fn a_huge_block_and_a_slab_can_share_an_entry() {
                     // In its place, and then in another.
                     at = raw::realloc(at, 4 * MIB);
                     assert_eq!(at.addr(), cornered.place);
-                    at = raw::realloc(at, 12 * MIB);
+                    at = raw::realloc(at, 20 * MIB);
                     assert_ne!(at.addr(), cornered.place);
                     Cornered::holds(at, 4 * MIB);
                     raw::free(at);

@@ -170,12 +170,12 @@ fn a_large_block_freed_twice() {
         free(name(at));
     });
     dies(test, "huge", &["free of", "freed already"], |name| {
-        let at = name(raw::malloc(5 << 20));
+        let at = name(raw::malloc(10 << 20));
         free(at);
         free(at);
     });
     dies(test, "huge, collected between", &["free of", "freed already"], |name| {
-        let at = raw::malloc(5 << 20);
+        let at = raw::malloc(10 << 20);
         free(at);
         flush();
         free(name(at));

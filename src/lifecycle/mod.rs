@@ -19,7 +19,6 @@ mod worker;
 
 use crate::background;
 use crate::large::big_cache::Slots;
-use crate::policy::auto;
 use crate::policy::config::{self, ConfigError};
 use crate::readers::dump;
 use crate::thread::{heap::Heap, park, tls};
@@ -64,21 +63,36 @@ unsafe fn on_turn<R>(heap: *mut Heap, act: impl FnOnce(&mut Heap) -> R) -> R {
 }
 
 /// Runs `act` with the calling thread's slots for large blocks, or with passing ones if it has no
-/// heap and can't get one.
+/// heap and can't get one; then ticks. To be called where no heap is held.
+#[inline]
 pub(crate) fn with_slots<R>(act: impl FnOnce(&mut Slots) -> R) -> R {
-    let born = match tls::current() {
-        Some(heap) => Some(Born { heap, stays: true }),
-        None if tls::is_gone() => None,
-        None => start::thread(),
+    let result = match tls::current() {
+        // SAFETY: this thread's heap; `act` calls nothing that allocates through it.
+        Some(heap) => unsafe {
+            on_turn(heap, |heap| {
+                let result = act(&mut heap.slots);
+                tick(heap);
+                result
+            })
+        },
+        None => with_other_slots(act),
     };
+    nudge();
+    result
+}
+
+/// The same for a thread whose first call this is, or that is ending.
+#[cold]
+#[inline(never)]
+fn with_other_slots<R>(act: impl FnOnce(&mut Slots) -> R) -> R {
+    let born = if tls::is_gone() { None } else { start::thread() };
     let Some(Born { heap, stays }) = born else {
         let mut slots = Slots::new();
         let result = act(&mut slots);
         slots.drain();
         return result;
     };
-    // SAFETY: this thread's heap, or ours until it is parked; `act` calls nothing that allocates
-    // through it.
+    // SAFETY: ours until it is parked; `act` calls nothing that allocates through it.
     let result = unsafe { on_turn(heap, |heap| act(&mut heap.slots)) };
     if !stays {
         // SAFETY: as above, and not used afterwards.
@@ -96,14 +110,4 @@ pub fn set_config(name: &str, text: &str) -> Result<(), ConfigError> {
     dump::arm();
     background::heed();
     Ok(())
-}
-
-/// A slow path that needed no more than the slots for large blocks has ended: ticks for it.
-pub(crate) fn tick_own() {
-    auto::saw_large();
-    if let Some(heap) = tls::current() {
-        // SAFETY: this thread's heap; no other reference is live.
-        unsafe { on_turn(heap, tick) };
-    }
-    nudge();
 }

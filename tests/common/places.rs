@@ -77,8 +77,8 @@ pub struct Cornered {
 
 impl Cornered {
     /// Bytes of the huge block, and what it is to grow to.
-    pub const OLD: usize = 8 * MIB;
-    pub const NEW: usize = 10 * MIB;
+    pub const OLD: usize = 12 * MIB;
+    pub const NEW: usize = 14 * MIB;
     /// Bytes of each of the others.
     pub const BLOCK: usize = 1000;
     const SUPERSLAB: usize = 2 * MIB;

@@ -284,11 +284,11 @@ fn a_refused_move_is_not_tried_again_at_once() {
     on_fresh_heap("a_refused_move_is_not_tried_again_at_once", "", || {
         // Calls of `mremap` while a new block grows under this plan; what they refuse is copied.
         let tried = |plan: Plan| {
-            let at = raw::malloc(5 * MIB);
+            let at = raw::malloc(10 * MIB);
             fault::refuse(Some(plan.only(Kind::Remap)));
             // SAFETY: ours, freed once.
             unsafe {
-                let grown = raw::realloc(at, 9 * MIB);
+                let grown = raw::realloc(at, 18 * MIB);
                 assert!(!grown.is_null());
                 raw::free(grown);
             }
