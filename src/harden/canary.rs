@@ -252,7 +252,8 @@ mod tests {
                 assert_eq!(prepare(at, usable), Err(Misuse::WrittenFree));
                 at.add(byte).write(before);
             }
-            at.add(usable + 7).write(0);
+            let canary = at.add(usable + 7);
+            canary.write(canary.read() ^ 0x10);
             assert_eq!(prepare(at, usable), Err(Misuse::WrittenFree));
         });
     }
