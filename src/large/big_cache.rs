@@ -1,7 +1,7 @@
 //! BigCache: freed large blocks, kept for the next request of their size.
 //!
-//! Two levels: slots per thread (no lock; runs by length in `run_slots`, a few mappings here), then
-//! shared shards by size for mappings only. Bounded in bytes (`SLOT_BYTES` for each thread and
+//! Two levels: slots per thread (no lock; runs by length and the last long one in `run_slots`, a few
+//! mappings here), then shared shards by size for mappings only. Bounded in bytes (`SLOT_BYTES` for each thread and
 //! `BYTES` for all beyond that; 0 switches the cache off), in entries, and in age
 //! (`thermal::keep_for`). What leaves the cache goes back to the system (own mappings) or to the arena
 //! (runs), where it joins its neighbours, serves any size without a page fault, and is purged by age.
@@ -215,31 +215,37 @@ pub(crate) unsafe fn put_run(slots: &mut Slots, run: *mut Slab) {
     // SAFETY: alive, and nobody else's.
     let granules = unsafe { (*run).granules.get() as usize };
     slots.freed += granules * GRANULE;
-    let all = budget();
-    if granules > run_slots::LONGEST {
-        let now = os::now_ms() as u32;
-        let own = if all == 0 { 0 } else { SLOT_BYTES.load(Ordering::Relaxed) };
-        // SAFETY: alive, and nobody else's.
-        let leaves = slots.runs.put_long(unsafe { &*run }, now, own);
-        // SAFETY: null, or a run that nobody holds.
-        let Some(left) = (unsafe { leaves.as_ref() }) else { return };
-        // In the arena it serves any size, at once. Of cold ones as many keep their pages there as a thread's
-        // slots would keep mappings.
-        let bytes = left.granules.get() as usize * GRANULE;
-        let cold = all == 0
-            || !thermal::worth_sharing(bytes)
-                && arena::dirty_bytes() + bytes > SLOT_BYTES.load(Ordering::Relaxed);
-        if cold {
-            thermal::let_go(bytes, now);
-        }
-        // SAFETY: nobody holds it, and it is in no list.
-        unsafe { Slab::release(leaves, cold) };
-        return;
-    }
+    let (all, now) = (budget(), os::now_ms() as u32);
     let own = if all == 0 { 0 } else { SLOT_BYTES.load(Ordering::Relaxed) };
-    let budget = Budget { own, shared: all.saturating_sub(held_with(0).load(Ordering::Relaxed)) };
     // SAFETY: as the caller promised.
-    unsafe { slots.runs.put(run, os::now_ms() as u32, budget) };
+    unsafe {
+        if granules > run_slots::LONGEST {
+            pass_on(slots.runs.put_long(&*run, now, own), now, own);
+        } else {
+            let held = held_with(0).load(Ordering::Relaxed);
+            slots.runs.put(run, now, Budget { own, shared: all.saturating_sub(held) });
+        }
+    }
+}
+
+/// Gives a long run to the arena, where it serves any size at once. Of cold ones as many keep their pages
+/// there as a thread's slots would keep mappings, `own` bytes.
+///
+/// # Safety
+/// `run` is null, or a run that nobody holds and that is in no list.
+unsafe fn pass_on(run: *mut Slab, now: u32, own: usize) {
+    // SAFETY: by the caller's contract.
+    let Some(granules) = (unsafe { run.as_ref() }).map(|run| run.granules.get() as usize) else {
+        return;
+    };
+    let bytes = granules * GRANULE;
+    let cold =
+        budget() == 0 || !thermal::worth_sharing(bytes) && arena::dirty_bytes() + bytes > own;
+    if cold {
+        thermal::let_go(bytes, now);
+    }
+    // SAFETY: by the caller's contract.
+    unsafe { Slab::release(run, cold) };
 }
 
 /// A cached mapping of at least `bytes` bytes at a multiple of `align`, if there is one, and which

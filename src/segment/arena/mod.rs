@@ -77,7 +77,7 @@ pub(crate) enum Filling {
     /// By blocks that the program may touch here and there only: huge pages could make every touched
     /// byte cost 2 MiB.
     Sparse,
-    /// By a block so long that it could be a mapping of its own: it has huge pages where that would.
+    /// By a block that could be a mapping of its own, on a system that gives those huge pages unasked.
     Long,
 }
 
@@ -138,7 +138,7 @@ impl Segment {
             1 => match filling {
                 Filling::Dense => self.dense >= HUGE_PAGES_AFTER.load(Ordering::Relaxed) as usize,
                 Filling::Sparse => false,
-                Filling::Long => os::huge_unasked(),
+                Filling::Long => true,
             },
             _ => true,
         };

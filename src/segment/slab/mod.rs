@@ -160,8 +160,8 @@ impl Slab {
         align: usize,
         bytes: usize,
     ) -> Option<(NonNull<Slab>, bool)> {
-        let long = granules > SUPERSLAB_GRANULES;
-        let filling = if long { Filling::Long } else { Filling::Sparse };
+        let like_mapping = granules > SUPERSLAB_GRANULES && os::huge_unasked();
+        let filling = if like_mapping { Filling::Long } else { Filling::Sparse };
         let storage = meta::alloc(size_of::<Slab>(), true)?;
         let Some(run) = arena::alloc_run(granules, align, filling, 0) else {
             // SAFETY: just allocated with this size.
