@@ -43,8 +43,8 @@ mod trial;
 
 use crate::features;
 use crate::shared::registry::Registry;
-use crate::shared::{paths, term, write};
-use anyhow::{Context, Result, bail};
+use crate::shared::{lock, paths, term, write};
+use anyhow::{Result, bail};
 use experiment::Experiment;
 use judge::Verdict;
 use outcome::Outcome;
@@ -195,15 +195,7 @@ fn answer(args: &Args) -> Result<ExitCode> {
     }
     let question = if args.all { None } else { question(args)? };
     process::catch_interrupts()?;
-    std::fs::create_dir_all(arms::folder()).context("cannot make a folder for experiments")?;
-    let lock =
-        std::fs::File::create(arms::folder().join("lock")).context("cannot make the lock file")?;
-    if lock.try_lock().is_err() {
-        bail!(
-            "another experiment is running in {}; two at once would disturb each other",
-            arms::folder().display()
-        );
-    }
+    let _lock = lock::take(&arms::folder(), "another experiment")?;
     if args.all {
         return campaign::run(args);
     }
@@ -290,6 +282,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anyhow::Context;
 
     #[test]
     fn budgets_are_read() {

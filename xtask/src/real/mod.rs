@@ -9,7 +9,7 @@ pub mod evidence;
 pub mod program;
 pub mod run;
 
-use crate::shared::{command, paths, term};
+use crate::shared::{command, lock, paths, term};
 use crate::test::tally::Tally;
 use anyhow::{Context, Result, bail};
 use apps::Apps;
@@ -141,7 +141,8 @@ pub fn run_all(args: &Args) -> Result<Vec<Outcome>> {
     if programs.is_empty() && !apps_wanted {
         bail!("no program matches {:?}; `cargo xtask real --list` shows them", args.filter);
     }
-    let scratch = paths::target().join("xtask/real");
+    let scratch = folder();
+    let _alone = alone()?;
     let mut outcomes = Vec::new();
     if !programs.is_empty() {
         let library = library(args.library.as_deref(), &args.features)?;
@@ -249,6 +250,16 @@ fn seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
+fn folder() -> PathBuf {
+    paths::target().join("xtask/real")
+}
+
+/// Waits until no other command runs real programs in this checkout: they would empty each other's
+/// folders, and replace each other's library.
+pub fn alone() -> Result<std::fs::File> {
+    lock::wait(&folder(), "another run of real programs")
+}
+
 /// The library to run under: the one given, or a release build of this checkout.
 pub fn library(given: Option<&Path>, features: &[String]) -> Result<PathBuf> {
     let path = match given {
@@ -266,7 +277,7 @@ pub fn library(given: Option<&Path>, features: &[String]) -> Result<PathBuf> {
             spinner.finish_and_clear();
             built?;
             // A copy, so that a build in another terminal cannot replace it under a running program.
-            let kept = paths::target().join("xtask/real/library").join(LIBRARY);
+            let kept = folder().join("library").join(LIBRARY);
             std::fs::create_dir_all(kept.parent().unwrap_or(&kept))?;
             let _ = std::fs::remove_file(&kept);
             std::fs::copy(paths::target().join("release").join(LIBRARY), &kept)

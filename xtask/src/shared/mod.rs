@@ -5,6 +5,7 @@ pub mod command;
 pub mod conflicts;
 pub mod default_build;
 pub mod document;
+pub mod lock;
 pub mod page;
 pub mod paths;
 pub mod registry;

@@ -101,6 +101,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         list(&trials);
         return Ok(ExitCode::SUCCESS);
     }
+    let _alone = real::alone()?;
     let library = real::library(args.library.as_deref(), &args.features)?;
     let scratch = paths::target().join("xtask/trust");
     let mut outcomes = Vec::new();

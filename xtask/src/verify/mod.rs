@@ -15,7 +15,7 @@ use crate::ab::question::Question;
 use crate::ab::{diff, process, scenario};
 use crate::asm::annotate::Annotated;
 use crate::shared::registry::Registry;
-use crate::shared::term;
+use crate::shared::{lock, term};
 use anyhow::{Context, Result, bail};
 use report::Report;
 use std::process::ExitCode;
@@ -49,7 +49,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     }
     let question = Question::gates(&Registry::read()?, std::slice::from_ref(&args.gate))?;
     process::catch_interrupts()?;
-    let _alone = lock()?;
+    let _alone = lock::take(&arms::folder(), "another experiment")?;
     let report = verify(&args, &question)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -57,20 +57,6 @@ pub fn run(args: Args) -> Result<ExitCode> {
         print!("{}", report.text());
     }
     Ok(ExitCode::from(u8::from(!report.runs)))
-}
-
-/// Keeps other experiments out of the arms' folders until it is dropped.
-fn lock() -> Result<std::fs::File> {
-    std::fs::create_dir_all(arms::folder()).context("cannot make a folder for experiments")?;
-    let lock =
-        std::fs::File::create(arms::folder().join("lock")).context("cannot make the lock file")?;
-    if lock.try_lock().is_err() {
-        bail!(
-            "another experiment is running in {}; wait for it, or set CARGO_TARGET_DIR to another folder",
-            arms::folder().display()
-        );
-    }
-    Ok(lock)
 }
 
 fn verify(args: &Args, question: &Question) -> Result<Report> {
