@@ -3,7 +3,7 @@
 //! The library is built in the release profile, as users get it. The tests run with overflow and
 //! debug assertions, as `cargo test` does.
 
-use super::plan::Configuration;
+use super::plan::{Configuration, Group};
 use super::results::{Fault, Figures, Row, Stage};
 use crate::asm::library::{self, Builder, DATA, Library, Refused};
 use crate::asm::{GOLDEN_SIZE, step, step_program, watch_in};
@@ -24,7 +24,24 @@ pub const SCENARIO: &str = "random-mixed-400";
 
 /// The tests that stand for all: the unit tests, the heap against its model, the exactness of the
 /// counters. `cargo xtask test` runs the rest.
-const SUITE: [&str; 5] = ["--lib", "--test", "model", "--test", "gates"];
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Suite {
+    /// All three.
+    Whole,
+    /// Without the unit tests, whose build is a third of a row's work. For pairs of layers: the unit
+    /// tests of every build put each two layers one over the other (`frontend/conformance.rs`).
+    Integration,
+}
+
+impl Suite {
+    fn words(self) -> &'static [&'static str] {
+        let whole = &["--lib", "--test", "model", "--test", "gates"];
+        match self {
+            Suite::Whole => whole,
+            Suite::Integration => whole.split_at(1).1,
+        }
+    }
+}
 
 /// What a test build changes of the usual profile. Optimising the heap a little would save two of the
 /// six seconds that the tests run and cost fourteen more of building them.
@@ -40,13 +57,15 @@ pub struct Lab {
     step: PathBuf,
     /// The counted scenario; none without valgrind.
     counted: Option<Task>,
-    tests: bool,
+    /// What pairs are tested by, and whether anything is.
+    tests: Option<Suite>,
     folder: PathBuf,
 }
 
 impl Lab {
-    /// Builds what the configurations share. Everything lies below `target/matrix`.
-    pub fn prepare(tests: bool) -> Result<Lab> {
+    /// Builds what the configurations share. Everything lies below `target/matrix`. `tests` is what
+    /// pairs are tested by; `None`: nothing is tested.
+    pub fn prepare(tests: Option<Suite>) -> Result<Lab> {
         let folder = folder();
         let program = Runner::build()?;
         let counted = match paths::which("valgrind") {
@@ -86,7 +105,11 @@ impl Lab {
         stage("building, counting, testing");
         // In folders of their own; nothing is timed, so they may share the machine.
         let tests = std::thread::scope(|scope| -> Result<_> {
-            let tests = self.tests.then(|| scope.spawn(|| self.test(configuration)));
+            let suite = match configuration.group {
+                Group::Pair => self.tests,
+                _ => self.tests.map(|_| Suite::Whole),
+            };
+            let tests = suite.map(|suite| scope.spawn(move || self.test(configuration, suite)));
             self.build(configuration, &mut row)?;
             let joined = tests.map(|tests| tests.join().unwrap_or_else(|_| bail!("it panicked")));
             joined.transpose()
@@ -167,10 +190,9 @@ impl Lab {
     }
 
     /// How the tests of a configuration went, and what is wrong if anything is.
-    fn test(&self, configuration: &Configuration) -> Result<(Tally, Option<Fault>)> {
-        let features = &configuration.features;
-        let shown = command::show(&suite(features));
-        let mut cargo = suite(features);
+    fn test(&self, of: &Configuration, suite: Suite) -> Result<(Tally, Option<Fault>)> {
+        let shown = command::show(&command(suite, &of.features));
+        let mut cargo = command(suite, &of.features);
         for setting in PROFILE {
             cargo.args(["--config", setting]);
         }
@@ -200,7 +222,7 @@ impl Lab {
                 // A build that failed, a test that took its process down, or the time that was up.
                 tally += Tally::FAILED;
             }
-            let path = self.folder.join("logs").join(format!("{}.log", file_name(configuration)));
+            let path = self.folder.join("logs").join(format!("{}.log", file_name(of)));
             write::atomically(&path, &log)?;
             let what = format!("{what}; all of the output: {}", path.display());
             return Ok((tally, Some(Fault { stage: Stage::Tests, what, command: shown })));
@@ -215,9 +237,9 @@ pub fn folder() -> PathBuf {
 }
 
 /// The tests of a configuration, as one would type them.
-pub fn suite(features: &[String]) -> Command {
+pub fn command(suite: Suite, features: &[String]) -> Command {
     let mut cargo = command::cargo();
-    cargo.args(["test", "--package", PACKAGE]).args(SUITE).arg("--no-fail-fast");
+    cargo.args(["test", "--package", PACKAGE]).args(suite.words()).arg("--no-fail-fast");
     cargo.arg("--no-default-features");
     if !features.is_empty() {
         cargo.args(["--features", &features.join(",")]);
@@ -242,11 +264,13 @@ mod tests {
 
     #[test]
     fn the_suite_is_a_command_that_one_can_type() {
-        let shown = command::show(&suite(&["a".into(), "b".into()]));
+        let shown = command::show(&command(Suite::Whole, &["a".into(), "b".into()]));
         let words = "test --package hakmem-alloc --lib --test model --test gates --no-fail-fast \
                      --no-default-features --features a,b";
         assert!(shown.ends_with(words), "{shown}");
-        assert!(!command::show(&suite(&[])).contains("--features "));
+        assert!(!command::show(&command(Suite::Whole, &[])).contains("--features "));
+        let shown = command::show(&command(Suite::Integration, &[]));
+        assert!(shown.contains("hakmem-alloc --test model --test gates --no-fail-fast"), "{shown}");
         for test in ["model", "gates"] {
             let tests = paths::root().join("tests");
             let folder = tests.join(test).join("main.rs");

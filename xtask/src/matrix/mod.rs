@@ -16,10 +16,10 @@ mod table;
 
 use crate::ab::outcome::Machine;
 use crate::shared::registry::{Kind, Registry};
-use crate::shared::{command, paths, term, write};
+use crate::shared::{command, lock, paths, term, write};
 use anyhow::{Context, Result, bail};
 use keep::Kept;
-use measure::Lab;
+use measure::{Lab, Suite};
 use plan::{Configuration, Selection};
 pub use results::grouped;
 use results::{Matrix, Row, SCHEMA};
@@ -38,9 +38,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
   cargo xtask matrix --html matrix.html      with heat maps, in one file to share
   cargo xtask matrix --record                write docs/results/matrix.{md,json,svg}
 
-Tests are the unit tests, tests/model.rs and tests/gates.rs; `cargo xtask test` has the rest. Rows of
-unchanged sources are kept below target/matrix, so an interrupted run goes on where it stopped. Exit
-code 1: a configuration does not build, crashes, or fails a test. 130: stopped by Ctrl-C.")]
+Tests are the unit tests, tests/model.rs and tests/gates; for pairs of layers not the unit tests, which
+join every two layers in each build. `cargo xtask test` has the rest. Rows of unchanged sources are kept
+below target/matrix, so an interrupted run goes on where it stopped. Exit code 1: a configuration does
+not build, crashes, or fails a test. 130: stopped by Ctrl-C.")]
 pub struct Args {
     /// Gates alone, the umbrellas, all together
     #[arg(long)]
@@ -106,16 +107,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             "there are no two {kind} gates, so there is no pair; --kind pairs another kind"
         ));
     }
-    let folder = measure::folder();
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot make {}", folder.display()))?;
-    let lock = std::fs::File::create(folder.join("lock")).context("cannot make the lock file")?;
-    if lock.try_lock().is_err() {
-        bail!(
-            "another matrix is being measured in {}; wait for it, or set CARGO_TARGET_DIR",
-            folder.display()
-        );
-    }
+    let _lock = lock::take(&measure::folder(), "another matrix")?;
     catch_interrupts()?;
     let matrix = measure(&args, &plan)?;
     report(&args, &matrix)
@@ -135,7 +127,8 @@ fn catch_interrupts() -> Result<()> {
 fn measure(args: &Args, plan: &[Configuration]) -> Result<Matrix> {
     let machine = Machine::here();
     let kept = Kept::open(!args.no_tests)?;
-    let lab = Lab::prepare(!args.no_tests)?;
+    let of_pairs = if args.kind == Kind::Layer { Suite::Integration } else { Suite::Whole };
+    let lab = Lab::prepare((!args.no_tests).then_some(of_pairs))?;
     let bar = term::progress("Measuring", plan.len() as u64);
     let (mut rows, mut known) = (Vec::new(), 0);
     for configuration in plan {
@@ -180,7 +173,7 @@ fn measure(args: &Args, plan: &[Configuration]) -> Result<Matrix> {
         schema: SCHEMA,
         machine,
         suite: (!args.no_tests).then(|| {
-            let shown = command::show(&measure::suite(&[]));
+            let shown = command::show(&measure::command(Suite::Whole, &[]));
             // As one types it, whichever cargo runs us.
             shown
                 .split_once(" test ")

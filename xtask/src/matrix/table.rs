@@ -92,7 +92,10 @@ pub fn cell(matrix: &Matrix, row: &Row, measure: Measure) -> String {
 /// What the columns mean, in two sentences.
 pub fn legend(matrix: &Matrix) -> String {
     let tests = match &matrix.suite {
-        Some(suite) => format!("Tests: `{suite}` and the configuration's features."),
+        Some(suite) => format!(
+            "Tests: `{suite}` and the configuration's features; for pairs of layers without `--lib`, as \
+             the unit tests of every build join each two of them."
+        ),
         None => "The tests were left out.".to_owned(),
     };
     format!(
