@@ -4,9 +4,10 @@
 //!
 //! Generic over the list of layers, so that a new layer is tested by being in it, in every build.
 
+use super::chain::{Chain, End, If, Keep, Over, Place};
 use super::layer::{Event, FrontendLayer, Slot};
 use super::magazine::UnifiedCache;
-use super::stack::{Chain, End, If, Keep, Layers, Over, Place};
+use super::stack::Layers;
 use crate::class::{COUNT, FIRST_MID};
 use std::boxed::Box;
 use std::collections::BTreeMap;
