@@ -40,11 +40,12 @@ pub const RESERVED: usize = if HARDENED {
     0
 };
 
-/// A number of rounds: a tenth of it where every step costs many times more.
-pub const fn rounds(usual: usize) -> usize {
+/// A number of rounds: a tenth of it where every step costs many times more, and where `TEST_ROUNDS`
+/// says `tenth`.
+pub fn rounds(usual: usize) -> usize {
     if cfg!(miri) {
         1 + usual / 1000
-    } else if SANITIZED {
+    } else if SANITIZED || std::env::var_os("TEST_ROUNDS").is_some_and(|word| word == "tenth") {
         1 + usual / 10
     } else {
         usual

@@ -18,6 +18,8 @@ use std::time::Duration;
 /// Exit code of a job that could not run because a tool is missing.
 pub const SKIPPED: u8 = 77;
 
+/// Keeps the libraries of the benches out of the build.
+const BENCHLESS: &str = "--cfg hakmem_benchless";
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Longest time that all of it may take. Miri needs 9 minutes, 20 on a busy machine.
 const LIMIT: Duration = Duration::from_secs(90 * 60);
@@ -104,17 +106,17 @@ impl Tool {
             Tool::Thread => "thread",
             Tool::Miri => return None,
             // Miri's own name for itself is what chooses its system layer and its short lists.
-            Tool::Portable => return Some("--cfg miri".to_owned()),
+            Tool::Portable => return Some(format!("{BENCHLESS} --cfg miri")),
             Tool::Provenance => {
-                return Some(
-                    "-Zcrate-attr=feature(strict_provenance_lints) -Dfuzzy-provenance-casts \
-                     -Dlossy-provenance-casts"
-                        .to_owned(),
-                );
+                return Some(format!(
+                    "{BENCHLESS} -Zcrate-attr=feature(strict_provenance_lints) \
+                     -Dfuzzy-provenance-casts -Dlossy-provenance-casts"
+                ));
             }
         };
         Some(format!(
-            "-Zsanitizer={name} -Cunsafe-allow-abi-mismatch=sanitizer --cfg hakmem_sanitize=\"{name}\""
+            "{BENCHLESS} -Zsanitizer={name} -Cunsafe-allow-abi-mismatch=sanitizer \
+             --cfg hakmem_sanitize=\"{name}\""
         ))
     }
 }
@@ -169,6 +171,7 @@ fn invocation(args: &Args, features: Option<Vec<String>>) -> Command {
     if let Some(flags) = args.tool.flags() {
         cargo.env("RUSTFLAGS", flags);
     }
+    // What differs in its flags alone shares a folder, and with it the procedural macros.
     let folder = match args.tool {
         Tool::Miri => {
             cargo.args(["miri", "test", "--package", PACKAGE, "--lib"]);
@@ -188,20 +191,24 @@ fn invocation(args: &Args, features: Option<Vec<String>>) -> Command {
             // With the unit tests, as they are what Miri interprets.
             cargo.args(["check", "--profile", "test", "--lib", "--target", TARGET]);
             cargo.args(["--package", PACKAGE, "--package", "hakmem-preload"]);
-            "provenance"
+            "nightly"
         }
-        tool => {
+        Tool::Address | Tool::Thread => {
             cargo.args(["test", "--no-fail-fast", "--package", PACKAGE, "--lib", "--tests"]);
             // Build scripts and procedural macros stay outside the sanitizer with a target named.
             cargo.args(["--target", TARGET]);
             let suppressions = paths::root().join("ci/thread-sanitizer.supp");
             cargo.env(
                 "TSAN_OPTIONS",
-                format!("halt_on_error=0 exitcode=66 suppressions={}", suppressions.display()),
+                // Many tests are processes of their own: each would wait a second at its end.
+                format!(
+                    "halt_on_error=0 exitcode=66 atexit_sleep_ms=50 suppressions={}",
+                    suppressions.display()
+                ),
             );
             // The leak checker does not look for pointers in memory that is not malloc's.
             cargo.env("ASAN_OPTIONS", "detect_leaks=0");
-            if tool == Tool::Address { "address" } else { "thread" }
+            "nightly"
         }
     };
     cargo.env("CARGO_TARGET_DIR", paths::target().join("sanitize").join(folder));

@@ -51,6 +51,10 @@ pub struct Args {
     #[arg(long)]
     thorough: bool,
 
+    /// Count a suite whose build has a warning as failed
+    #[arg(long)]
+    deny_warnings: bool,
+
     /// List the suites and run nothing
     #[arg(long)]
     list: bool,
@@ -68,6 +72,8 @@ pub struct Args {
 struct Suite {
     name: String,
     arguments: Vec<String>,
+    /// With a tenth of the rounds of the tests that repeat something.
+    brief: bool,
 }
 
 /// What a suite came to.
@@ -128,10 +134,15 @@ pub fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(!tally.good())))
 }
 
-/// The tests that can tell whether a counter, a trace or a log is right.
-const TELLING: &[&str] = &["--lib", "--test", "gates", "--test", "model"];
+/// The tests that can tell whether a counter, a trace, a log or a layer is right.
+const TELLING: &[&str] = &["--test", "gates", "--test", "model"];
 
 const EVERY: &[&str] = &["--lib", "--tests"];
+
+/// The heap as fast as the release's code, everything else as the suite before left it: a third of the
+/// time that all of it in the release's profile takes to build. What ships is tested as it ships, by the
+/// tests of the preload library and the real programs.
+const OPTIMISED: [&str; 3] = ["opt-level=3", "debug-assertions=false", "overflow-checks=false"];
 
 /// Every suite, from the registry. With `thorough`, every test with each gate.
 fn suites(registry: &Registry, thorough: bool) -> Vec<Suite> {
@@ -142,21 +153,21 @@ fn suites(registry: &Registry, thorough: bool) -> Vec<Suite> {
             .chain(words)
             .map(|word| (*word).to_owned())
             .collect(),
+        brief: false,
     };
-    let mut suites = vec![
-        suite("workspace".into(), &["--workspace"]),
-        suite(
-            "optimised".into(),
-            &["--release", "--package", PACKAGE, "--package", "hakmem-preload"],
-        ),
-    ];
+    let optimised = OPTIMISED.map(|setting| format!("profile.dev.package.{PACKAGE}.{setting}"));
+    let optimised = optimised.iter().flat_map(|setting| ["--config", setting.as_str()]);
+    let optimised: Vec<&str> = optimised.chain(["--package", PACKAGE]).collect();
+    let mut suites =
+        vec![suite("workspace".into(), &["--workspace"]), suite("optimised".into(), &optimised)];
     for (name, gate) in &registry.gates {
         // What its row lists is what can tell; the suites of all layers and of all other gates run the rest.
         let listed = gate.listed("tests");
         let mut tests: Vec<&str> = match () {
-            () if thorough => EVERY.to_vec(),
-            () if !listed.is_empty() => vec!["--lib"],
-            () => tests_of(gate.kind).to_vec(),
+            () if thorough || listed.is_empty() && decides(gate.kind) => EVERY.to_vec(),
+            () if listed.is_empty() => TELLING.to_vec(),
+            () if decides(gate.kind) => vec!["--lib"],
+            () => Vec::new(),
         };
         if !thorough {
             tests.extend(listed.iter().flat_map(|test| ["--test", test.as_str()]));
@@ -171,7 +182,7 @@ fn suites(registry: &Registry, thorough: bool) -> Vec<Suite> {
             ("gate", vec!["--features", name.as_str()])
         };
         let words = [&["--package", PACKAGE], features.as_slice(), tests.as_slice()].concat();
-        suites.push(suite(format!("{what} {name}"), &words));
+        suites.push(Suite { brief: !thorough, ..suite(format!("{what} {name}"), &words) });
     }
     let layers = [&["--package", PACKAGE, "--features", "layers"], EVERY].concat();
     suites.push(suite("all layers".into(), &layers));
@@ -186,14 +197,11 @@ fn suites(registry: &Registry, thorough: bool) -> Vec<Suite> {
     suites
 }
 
-/// The tests that a gate of this kind gets. A layer needs fewer by itself: unit tests of every build put
-/// each layer and each pair through every call, and all of them together get every test.
-fn tests_of(kind: Kind) -> &'static [&'static str] {
-    match kind {
-        kind if kind.removal() => TELLING,
-        Kind::Layer => &["--lib", "--test", "model"],
-        _ => EVERY,
-    }
+/// Whether gates of this kind decide something in the heap. A layer counts as one that does not: unit
+/// tests of every build put each layer and each pair through every call, and all of them together get
+/// every test.
+fn decides(kind: Kind) -> bool {
+    matches!(kind, Kind::Policy | Kind::Hardening)
 }
 
 impl Suite {
@@ -203,25 +211,24 @@ impl Suite {
         if let Some(filter) = &args.filter {
             cargo.arg(filter);
         }
-        run_cargo(&self.name, cargo, position, args.verbose, args.json)
+        if self.brief {
+            cargo.env("TEST_ROUNDS", "tenth");
+        }
+        run_cargo(&self.name, cargo, position, args)
     }
 }
 
 /// Runs one `cargo test`, passes its closing lines on, and keeps the rest in a log.
-fn run_cargo(
-    name: &str,
-    cargo: Command,
-    position: &str,
-    verbose: bool,
-    quiet: bool,
-) -> Result<Outcome> {
+fn run_cargo(name: &str, cargo: Command, position: &str, args: &Args) -> Result<Outcome> {
     term::step("Testing", format!("{name} ({position})"));
     let spinner = term::spinner("Running", name.to_owned());
     let (mut tally, mut failures, mut log) = (Tally::default(), Vec::new(), String::new());
+    let (verbose, quiet, mut warnings) = (args.verbose, args.json, 0);
     let shown = command::show(&cargo);
     let ended = process::stream(cargo, LIMIT, |line| {
         let _ = writeln!(log, "{line}");
         let closing = Tally::from_cargo(line);
+        warnings += u32::from(line.starts_with("warning:"));
         if let Some(counts) = closing {
             tally += counts;
         }
@@ -238,7 +245,12 @@ fn run_cargo(
     spinner.finish_and_clear();
     let path = paths::target().join(format!("xtask/test/{}.log", name.replace([' ', '/'], "-")));
     std::fs::write(&path, &log).with_context(|| format!("cannot write {}", path.display()))?;
-    if !ended.success() {
+    let warned = args.deny_warnings && warnings > 0;
+    if warned {
+        tally += Tally::FAILED;
+        failures.push(format!("{name}: its build has warnings"));
+    }
+    if !ended.success() || warned {
         if tally.failed == 0 {
             // A build that failed, a test that took its process down, or the time that was up.
             tally += Tally::FAILED;
@@ -340,8 +352,10 @@ mod tests {
                 // layers are, together.
                 let listed = gate.listed("tests");
                 let has = |word: &str| suite.arguments.iter().any(|known| known == word);
-                let brief = gate.kind.removal() || gate.kind == Kind::Layer || !listed.is_empty();
-                assert_eq!(has("--tests"), thorough || !brief, "{name}");
+                let whole = decides(gate.kind) && listed.is_empty();
+                assert_eq!(has("--tests"), thorough || whole, "{name}");
+                assert_eq!(has("--lib"), thorough || decides(gate.kind), "{name}");
+                assert_ne!(suite.brief, thorough);
                 for test in listed {
                     let tests = paths::root().join("tests");
                     let there =
@@ -369,7 +383,7 @@ mod tests {
         assert!(shown("without evolution").contains(&format!("{without} elo,sfc --lib")));
         // What needs it goes, too.
         assert!(shown("without elo").contains(&format!("{without} sfc --lib")));
-        assert!(shown("gate tls-sll").contains("hakmem-alloc --features tls-sll --lib"));
+        assert!(shown("gate tls-sll").contains("hakmem-alloc --features tls-sll --test gates"));
     }
 
     #[test]
@@ -377,8 +391,34 @@ mod tests {
         let mut shell = Command::new("sh");
         shell.args(["-c", "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'; kill -9 $$"]);
         std::fs::create_dir_all(paths::target().join("xtask/test")).unwrap();
-        let outcome = run_cargo("self test", shell, "1/1", false, true).unwrap();
+        let args = Args { json: true, ..args() };
+        let outcome = run_cargo("self test", shell, "1/1", &args).unwrap();
         assert_eq!((outcome.tally.passed, outcome.tally.failed), (2, 1));
         assert_eq!(outcome.failures.len(), 1);
+    }
+
+    #[test]
+    fn a_warning_is_a_failure_where_it_is_asked_to_be() {
+        std::fs::create_dir_all(paths::target().join("xtask/test")).unwrap();
+        for (deny_warnings, failed) in [(false, 0), (true, 1)] {
+            let mut shell = Command::new("sh");
+            shell.args([
+                "-c",
+                "echo 'warning: unused' >&2; echo 'test result: ok. 1 passed; 0 failed'",
+            ]);
+            let args = Args { json: true, deny_warnings, ..args() };
+            let outcome = run_cargo("warnings", shell, "1/1", &args).unwrap();
+            assert_eq!((outcome.tally.passed, outcome.tally.failed), (1, failed));
+        }
+    }
+
+    /// Those of the command without a word.
+    fn args() -> Args {
+        #[derive(clap::Parser)]
+        struct Command {
+            #[command(flatten)]
+            args: Args,
+        }
+        <Command as clap::Parser>::parse_from(["test"]).args
     }
 }
