@@ -10,7 +10,7 @@ use crate::asm::{GOLDEN_SIZE, step, step_program, watch_in};
 use crate::bench::counts;
 use crate::bench::process::Runner;
 use crate::bench::task::Task;
-use crate::shared::registry::PACKAGE;
+use crate::shared::registry::{PACKAGE, Registry};
 use crate::shared::{command, paths, write};
 use crate::test::process;
 use crate::test::tally::Tally;
@@ -28,12 +28,23 @@ pub const SCENARIO: &str = "random-mixed-400";
 pub enum Suite {
     /// All three.
     Whole,
-    /// Without the unit tests, whose build is a third of a row's work. For pairs of layers: the unit
-    /// tests of every build put each two layers one over the other (`frontend/conformance.rs`).
+    /// Without the unit tests, whose build is a third of a row's work. For what decides nothing, and for
+    /// layers: the unit tests of every build put each two of them one over the other
+    /// (`frontend/conformance.rs`).
     Integration,
 }
 
 impl Suite {
+    /// The tests that can tell for a configuration.
+    fn of(configuration: &Configuration, registry: &Registry) -> Suite {
+        let decides = |gate: &String| registry.gates[gate].kind.decides();
+        let integration = match configuration.group {
+            Group::Single | Group::Pair => !configuration.about.iter().any(decides),
+            Group::None | Group::Union | Group::All => false,
+        };
+        if integration { Suite::Integration } else { Suite::Whole }
+    }
+
     fn words(self) -> &'static [&'static str] {
         let whole = &["--lib", "--test", "model", "--test", "gates"];
         match self {
@@ -57,15 +68,15 @@ pub struct Lab {
     step: PathBuf,
     /// The counted scenario; none without valgrind.
     counted: Option<Task>,
-    /// What pairs are tested by, and whether anything is.
-    tests: Option<Suite>,
+    /// Whether anything is tested.
+    tests: bool,
+    registry: Registry,
     folder: PathBuf,
 }
 
 impl Lab {
-    /// Builds what the configurations share. Everything lies below `target/matrix`. `tests` is what
-    /// pairs are tested by; `None`: nothing is tested.
-    pub fn prepare(tests: Option<Suite>) -> Result<Lab> {
+    /// Builds what the configurations share. Everything lies below `target/matrix`.
+    pub fn prepare(registry: Registry, tests: bool) -> Result<Lab> {
         let folder = folder();
         let program = Runner::build()?;
         let counted = match paths::which("valgrind") {
@@ -78,7 +89,7 @@ impl Lab {
             None => None,
         };
         let builder = Builder::new(paths::root(), folder.join("library"));
-        Ok(Lab { builder, program, step: step_program()?, counted, tests, folder })
+        Ok(Lab { builder, program, step: step_program()?, counted, tests, registry, folder })
     }
 
     /// Evidence that no row will have.
@@ -105,11 +116,8 @@ impl Lab {
         stage("building, counting, testing");
         // In folders of their own; nothing is timed, so they may share the machine.
         let tests = std::thread::scope(|scope| -> Result<_> {
-            let suite = match configuration.group {
-                Group::Pair => self.tests,
-                _ => self.tests.map(|_| Suite::Whole),
-            };
-            let tests = suite.map(|suite| scope.spawn(move || self.test(configuration, suite)));
+            let suite = Suite::of(configuration, &self.registry);
+            let tests = self.tests.then(|| scope.spawn(move || self.test(configuration, suite)));
             self.build(configuration, &mut row)?;
             let joined = tests.map(|tests| tests.join().unwrap_or_else(|_| bail!("it panicked")));
             joined.transpose()
@@ -196,7 +204,7 @@ impl Lab {
         for setting in PROFILE {
             cargo.args(["--config", setting]);
         }
-        cargo.arg("--target-dir").arg(self.folder.join("tests"));
+        cargo.arg("--target-dir").arg(self.folder.join("tests")).env("TEST_ROUNDS", "tenth");
         let (mut tally, mut failed, mut log) = (Tally::default(), Vec::new(), String::new());
         let ended = process::stream(cargo, LIMIT, |line| {
             log.push_str(line);

@@ -38,8 +38,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
   cargo xtask matrix --html matrix.html      with heat maps, in one file to share
   cargo xtask matrix --record                write docs/results/matrix.{md,json,svg}
 
-Tests are the unit tests, tests/model.rs and tests/gates; for pairs of layers not the unit tests, which
-join every two layers in each build. `cargo xtask test` has the rest. Rows of unchanged sources are kept
+Tests are tests/model.rs (a tenth of its rounds), tests/gates and, but for layers, telemetry and
+diagnostics, the unit tests, which join every two layers in each build. `cargo xtask test` has the rest. Rows of unchanged sources are kept
 below target/matrix, so an interrupted run goes on where it stopped. Exit code 1: a configuration does
 not build, crashes, or fails a test. 130: stopped by Ctrl-C.")]
 pub struct Args {
@@ -127,8 +127,7 @@ fn catch_interrupts() -> Result<()> {
 fn measure(args: &Args, plan: &[Configuration]) -> Result<Matrix> {
     let machine = Machine::here();
     let kept = Kept::open(!args.no_tests)?;
-    let of_pairs = if args.kind == Kind::Layer { Suite::Integration } else { Suite::Whole };
-    let lab = Lab::prepare((!args.no_tests).then_some(of_pairs))?;
+    let lab = Lab::prepare(Registry::read()?, !args.no_tests)?;
     let bar = term::progress("Measuring", plan.len() as u64);
     let (mut rows, mut known) = (Vec::new(), 0);
     for configuration in plan {

@@ -93,8 +93,9 @@ pub fn cell(matrix: &Matrix, row: &Row, measure: Measure) -> String {
 pub fn legend(matrix: &Matrix) -> String {
     let tests = match &matrix.suite {
         Some(suite) => format!(
-            "Tests: `{suite}` and the configuration's features; for pairs of layers without `--lib`, as \
-             the unit tests of every build join each two of them."
+            "Tests: `{suite}` and the configuration's features, with a tenth of the rounds; for layers, \
+             telemetry and diagnostics without `--lib`, as the unit tests of every build join each two \
+             layers, and the others decide nothing."
         ),
         None => "The tests were left out.".to_owned(),
     };

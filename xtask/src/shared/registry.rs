@@ -31,6 +31,13 @@ impl Kind {
         matches!(self, Kind::Telemetry | Kind::Diagnostic)
     }
 
+    /// True where such a gate by itself decides something in the heap, so that the unit tests can tell. A
+    /// layer by itself does not count: the unit tests of every build put each layer, and each two of them,
+    /// through every call.
+    pub fn decides(self) -> bool {
+        matches!(self, Kind::Policy | Kind::Hardening)
+    }
+
     /// The name as the registry spells it.
     pub fn name(self) -> &'static str {
         match self {

@@ -10,7 +10,7 @@ pub mod tally;
 use crate::features::every_feature_but_layers;
 use crate::real;
 use crate::shared::default_build::DefaultBuild;
-use crate::shared::registry::{Kind, PACKAGE, Registry};
+use crate::shared::registry::{PACKAGE, Registry};
 use crate::shared::{command, paths, term};
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -164,9 +164,9 @@ fn suites(registry: &Registry, thorough: bool) -> Vec<Suite> {
         // What its row lists is what can tell; the suites of all layers and of all other gates run the rest.
         let listed = gate.listed("tests");
         let mut tests: Vec<&str> = match () {
-            () if thorough || listed.is_empty() && decides(gate.kind) => EVERY.to_vec(),
+            () if thorough || listed.is_empty() && gate.kind.decides() => EVERY.to_vec(),
             () if listed.is_empty() => TELLING.to_vec(),
-            () if decides(gate.kind) => vec!["--lib"],
+            () if gate.kind.decides() => vec!["--lib"],
             () => Vec::new(),
         };
         if !thorough {
@@ -195,13 +195,6 @@ fn suites(registry: &Registry, thorough: bool) -> Vec<Suite> {
         &["--package", PACKAGE, "--package", "hakmem-preload", "--features", &every.join(",")],
     ));
     suites
-}
-
-/// Whether gates of this kind decide something in the heap. A layer counts as one that does not: unit
-/// tests of every build put each layer and each pair through every call, and all of them together get
-/// every test.
-fn decides(kind: Kind) -> bool {
-    matches!(kind, Kind::Policy | Kind::Hardening)
 }
 
 impl Suite {
@@ -352,9 +345,9 @@ mod tests {
                 // layers are, together.
                 let listed = gate.listed("tests");
                 let has = |word: &str| suite.arguments.iter().any(|known| known == word);
-                let whole = decides(gate.kind) && listed.is_empty();
+                let whole = gate.kind.decides() && listed.is_empty();
                 assert_eq!(has("--tests"), thorough || whole, "{name}");
-                assert_eq!(has("--lib"), thorough || decides(gate.kind), "{name}");
+                assert_eq!(has("--lib"), thorough || gate.kind.decides(), "{name}");
                 assert_ne!(suite.brief, thorough);
                 for test in listed {
                     let tests = paths::root().join("tests");
