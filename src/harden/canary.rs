@@ -40,13 +40,21 @@ pub(crate) const SHORT: usize = 72;
 
 /// Makes the keys, once.
 pub(super) fn arm() {
-    for secret in &SECRETS {
+    let keys = [os::random() | 1, spreading(os::random())];
+    for (secret, key) in SECRETS.iter().zip(keys) {
         if secret.load(Ordering::Acquire) == 0 {
             // The first one to come keeps its value. Odd, so never zero.
-            let _ =
-                secret.compare_exchange(0, os::random() | 1, Ordering::Release, Ordering::Acquire);
+            let _ = secret.compare_exchange(0, key, Ordering::Release, Ordering::Acquire);
         }
     }
+}
+
+/// An odd factor, of which all but eight bits are `random`: with those, the products of numbers 16 apart
+/// lie about the golden section of 2^64 apart, so that the blocks of a slab spread over [`Marks::number`].
+/// One factor in some hundreds does not spread them.
+fn spreading(random: u64) -> u64 {
+    const SECTION: u64 = 0x9E << 52;
+    random & !(0xFF << 52) | SECTION | 1
 }
 
 /// What marks a block: the keyed hash of its address.
@@ -284,5 +292,23 @@ mod tests {
         let places: std::collections::BTreeSet<u64> =
             (1..1000).map(|n| Marks::of(at(n)).number() >> 61).collect();
         assert_eq!(places.len(), 8);
+    }
+
+    #[test]
+    fn every_factor_spreads_blocks_side_by_side() {
+        let few = [0, u64::MAX, 1 << 60, (1 << 52) - 1];
+        for random in few.into_iter().chain((0..1000).map(|_| os::random())) {
+            let factor = spreading(random);
+            assert_eq!(factor & 1, 1);
+            let mut places = [0; 8];
+            for n in 0..64_u64 {
+                places[((n << 4).wrapping_mul(factor) >> 61) as usize] += 1;
+            }
+            // 8 would be each one's share.
+            assert!(
+                places.iter().all(|&count| (5..=11).contains(&count)),
+                "{random:#x}: {places:?}"
+            );
+        }
     }
 }

@@ -57,14 +57,16 @@ impl Setting {
 
     /// Whether this build contains what the value asks for.
     pub(super) fn has(&self, value: u64) -> bool {
-        let auto = matches!(self.form, Form::Words(words) if core::ptr::eq(words, MODES));
+        let auto = matches!(self.form, Form::Words(words) if core::ptr::eq(words, &MODES));
         (self.compiled_in || value == self.default) && (auto::ON || !auto || value != AUTO)
     }
 }
 
 /// The words of the modes.
-pub(super) const MODES: &[&str] = &["minimal", "fast", "balanced", "learning", "research", "auto"];
-const SWITCH: &[&str] = &["off", "on"];
+// Statics, as they are told by their address: a constant may have several.
+pub(super) static MODES: [&str; 6] =
+    ["minimal", "fast", "balanced", "learning", "research", "auto"];
+static SWITCH: [&str; 2] = ["off", "on"];
 pub(super) const MINIMAL: u64 = 0;
 pub(super) const FAST: u64 = 1;
 pub(super) const BALANCED: u64 = 2;
@@ -100,7 +102,7 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
         name: "MODE",
         old: None,
         category: "Alloc",
-        form: Form::Words(MODES),
+        form: Form::Words(&MODES),
         default: BALANCED,
         modes: None,
         compiled_in: true,
@@ -123,7 +125,7 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
         name: "PREWARM",
         old: None,
         category: "Alloc",
-        form: Form::Words(SWITCH),
+        form: Form::Words(&SWITCH),
         default: 0,
         modes: None,
         compiled_in: true,
@@ -133,7 +135,7 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
         name: "BIGCACHE",
         old: Some("HAKMEM_BIG_CACHE"),
         category: "Cache",
-        form: Form::Words(SWITCH),
+        form: Form::Words(&SWITCH),
         default: 1,
         modes: Some([0, 1, 1, 1, 1]),
         compiled_in: true,
@@ -145,7 +147,7 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
         name: "FRONT_LAYERS",
         old: None,
         category: "Cache",
-        form: Form::Words(SWITCH),
+        form: Form::Words(&SWITCH),
         default: 1,
         modes: None,
         compiled_in: stack::ON,
@@ -179,7 +181,7 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
         name: "BATCH",
         old: Some("HAKMEM_BATCH_MADVISE"),
         category: "Memory",
-        form: Form::Words(SWITCH),
+        form: Form::Words(&SWITCH),
         default: 1,
         modes: Some([0, 1, 1, 1, 1]),
         compiled_in: true,
@@ -274,7 +276,7 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
         name: "INTELLIGENCE",
         old: None,
         category: "Learning",
-        form: Form::Words(SWITCH),
+        form: Form::Words(&SWITCH),
         default: engine::ON as u64,
         modes: None,
         compiled_in: engine::ON,
@@ -284,7 +286,7 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
         name: "POOL_HOTBOX",
         old: None,
         category: "Cache",
-        form: Form::Words(SWITCH),
+        form: Form::Words(&SWITCH),
         default: 0,
         modes: Some([0, 1, 0, 0, 1]),
         compiled_in: stack::pool_hotbox::ON,
@@ -294,7 +296,7 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
         name: "STATS",
         old: None,
         category: "Debug",
-        form: Form::Words(SWITCH),
+        form: Form::Words(&SWITCH),
         default: 0,
         modes: Some([0, 0, 0, 0, 1]),
         compiled_in: true,
@@ -342,7 +344,7 @@ pub(super) static SETTINGS: [Setting; COUNT] = [
         name: "PRINT_CONFIG",
         old: None,
         category: "Debug",
-        form: Form::Words(SWITCH),
+        form: Form::Words(&SWITCH),
         default: 0,
         modes: None,
         compiled_in: true,
@@ -356,7 +358,7 @@ impl Form {
     pub(super) fn parse(self, text: &[u8]) -> Option<u64> {
         match self {
             Form::Words(words) => {
-                let switch = core::ptr::eq(words, SWITCH);
+                let switch = core::ptr::eq(words, &SWITCH);
                 let text = match text {
                     b"0" | b"false" | b"no" if switch => b"off".as_slice(),
                     b"1" | b"true" | b"yes" if switch => b"on".as_slice(),
