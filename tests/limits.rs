@@ -5,7 +5,7 @@ mod common;
 
 use common::model::Model;
 use common::random::Random;
-use common::{SANITIZED, child, join_all, memory, walk};
+use common::{SANITIZED, brief, child, join_all, memory, rounds, walk};
 use hakmem::{Hakmem, raw};
 use std::alloc::{GlobalAlloc, Layout};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -149,6 +149,11 @@ fn free_and_its_kin_keep_errno() {
     assert_eq!(memory::errno(), 4321);
 }
 
+/// Bytes of the smallest blocks that fill memory up.
+fn smallest() -> usize {
+    if brief() { 128 } else { 16 }
+}
+
 /// Fills memory up to a limit with blocks of `size` bytes, then lives on below it. Without a worker, which
 /// may be returning just what is asked for next.
 fn fills_up(size: usize, limit: fn(usize), lift: fn()) {
@@ -157,7 +162,7 @@ fn fills_up(size: usize, limit: fn(usize), lift: fn()) {
     limit(96 << 20);
     let keep = raw::malloc(10);
     assert!(!keep.is_null());
-    for round in 0..3 {
+    for round in 0..if brief() { 2 } else { 3 } {
         loop {
             memory::set_errno(0);
             let at = raw::malloc(size);
@@ -213,7 +218,7 @@ fn a_full_address_space_is_survived() {
     if SANITIZED {
         return;
     }
-    for size in [16usize, 500, 8000, 100_000, 1 << 20, 5 << 20] {
+    for size in [smallest(), 500, 8000, 100_000, 1 << 20, 5 << 20] {
         let test = "a_full_address_space_is_survived";
         child::run(test, &size.to_string(), child::NO_WORKER, || {
             fills_up(size, memory::limit_address_space, memory::lift_limit);
@@ -227,7 +232,7 @@ fn memory_that_may_not_be_written_is_survived() {
     if SANITIZED {
         return;
     }
-    for size in [16usize, 8000, 1 << 20, 5 << 20] {
+    for size in [smallest(), 8000, 1 << 20, 5 << 20] {
         let test = "memory_that_may_not_be_written_is_survived";
         child::run(test, &size.to_string(), child::NO_WORKER, || {
             fills_up(size, memory::limit_data, memory::lift_data);
@@ -372,7 +377,7 @@ fn random_calls_at_the_limit_break_nothing() {
             let mut blocks: Vec<(*mut u8, usize, u8)> = Vec::with_capacity(1 << 20);
             memory::limit_address_space(48 << 20);
             let mut refusals = 0;
-            for step in 0..60_000 {
+            for step in 0..rounds(60_000) {
                 let stamp = step as u8;
                 let size = random.size(4 << 20);
                 // SAFETY: blocks are ours, as long as noted, and each is freed once.

@@ -40,12 +40,16 @@ pub const RESERVED: usize = if HARDENED {
     0
 };
 
-/// A number of rounds: a tenth of it where every step costs many times more, and where `TEST_ROUNDS`
-/// says `tenth`.
+/// Whether `TEST_ROUNDS` says `tenth`: the same tests run at length in another build.
+pub fn brief() -> bool {
+    std::env::var_os("TEST_ROUNDS").is_some_and(|word| word == "tenth")
+}
+
+/// A number of rounds: a tenth of it where every step costs many times more, and in a brief run.
 pub fn rounds(usual: usize) -> usize {
     if cfg!(miri) {
         1 + usual / 1000
-    } else if SANITIZED || std::env::var_os("TEST_ROUNDS").is_some_and(|word| word == "tenth") {
+    } else if SANITIZED || brief() {
         1 + usual / 10
     } else {
         usual

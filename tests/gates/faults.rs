@@ -10,7 +10,7 @@ use crate::common::fork::{fork, wait};
 use crate::common::model::{Call, Model};
 use crate::common::places::Cornered;
 use crate::common::random::Random;
-use crate::common::{HARDENED, SANITIZED, child, memory, walk};
+use crate::common::{HARDENED, SANITIZED, brief, child, memory, walk};
 use hakmem::fault::{self, Kind, Plan};
 use hakmem::{Reading, raw};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -161,12 +161,15 @@ fn show(case: &str, ended: &child::Ended) {
     }
 }
 
-/// Processes that share a sweep's calls.
+/// Processes that share a sweep's calls, and how many of them there are.
 const PARTS: u64 = 4;
+fn parts() -> std::ops::RangeInclusive<u64> {
+    1..=if brief() { 1 } else { PARTS }
+}
 
 #[test]
 fn every_call_alone() {
-    for part in 1..=PARTS {
+    for part in parts() {
         on_fresh_heap("every_call_alone", &part.to_string(), || {
             let points = sweep("without call", part, PARTS, Plan::nth);
             println!("faults: {points} calls, each refused once");
@@ -177,7 +180,7 @@ fn every_call_alone() {
 
 #[test]
 fn every_call_and_all_that_follow() {
-    for part in 1..=PARTS {
+    for part in parts() {
         on_fresh_heap("every_call_and_all_that_follow", &part.to_string(), || {
             let points = sweep("without anything from call", part, PARTS, Plan::from);
             println!("faults: {points} calls, each refused with all that follow");
@@ -190,7 +193,9 @@ fn every_call_and_all_that_follow() {
 fn every_kind_of_call_from_each_on() {
     for kind in Kind::ALL {
         on_fresh_heap("every_kind_of_call_from_each_on", &format!("{kind:?}"), || {
-            let points = sweep("from call", 1, 1, |n| Plan::from(n).only(kind));
+            let points = sweep("from call", 1, if brief() { PARTS } else { 1 }, |n| {
+                Plan::from(n).only(kind)
+            });
             println!("faults: {points} calls, each refused with all of its kind that follow");
             let met = match kind {
                 // Only where another thread holds a lock, or someone asks.

@@ -185,7 +185,7 @@ fn suites(registry: &Registry, thorough: bool) -> Vec<Suite> {
         suites.push(Suite { brief: !thorough, ..suite(format!("{what} {name}"), &words) });
     }
     let layers = [&["--package", PACKAGE, "--features", "layers"], EVERY].concat();
-    suites.push(suite("all layers".into(), &layers));
+    suites.push(Suite { brief: !thorough, ..suite("all layers".into(), &layers) });
     let every: Vec<String> = every_feature_but_layers(registry)
         .iter()
         .map(|feature| format!("{PACKAGE}/{feature}"))
