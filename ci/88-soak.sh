@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A minute of mixed threads, forks and content checks, in which memory stays flat.
+# Two minutes of mixed threads, forks and content checks, in which memory stays flat.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo xtask soak --seconds 60 --tolerance 25 --seed 1
+cargo xtask soak --seconds 120 --tolerance 25 --seed 1

@@ -87,20 +87,20 @@ pub(super) fn thread() -> Option<Born> {
     };
     let stays = key.is_some_and(|key| os::bind_thread(key, heap.cast()));
     if !stays {
-        tls::set_heap((&raw const tls::EMPTY).cast_mut());
+        tls::let_go();
     } else if config::prewarm_wanted() {
         prewarm();
     }
     Some(Born { heap, stays })
 }
 
-/// The thread ends: parks its heap as it is. Destructors that run later find the `GONE` sentinel.
+/// The thread ends: parks its heap as it is. Destructors that run later find none.
 ///
 /// # Safety
 /// The C library calls it, in the thread that ends.
 unsafe extern "C" fn thread_end(_heap: *mut c_void) {
     if let Some(heap) = tls::current() {
-        tls::set_heap((&raw const tls::GONE).cast_mut());
+        tls::leave();
         // SAFETY: it was this thread's heap, and the thread has let go of it.
         unsafe { park::park(heap, false) };
     }

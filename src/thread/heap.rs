@@ -60,7 +60,7 @@ pub(crate) struct Heap {
     restless: Restless,
 }
 
-// SAFETY: see the invariant; the sentinels, which all threads share, are never written.
+// SAFETY: see the invariant; the sentinel, which all threads share, is never written.
 unsafe impl Sync for Heap {}
 
 /// A heap as it lies in metadata.
@@ -141,7 +141,7 @@ impl Heap {
         // heap, all of its fields are plain data, and a heap of its own needs what lies apart.
         unsafe {
             core::ptr::write(apart, Apart { pending: PendingStack::new(), turn: Turn::new() });
-            heap.copy_from_nonoverlapping(&raw const tls::EMPTY, 1);
+            heap.copy_from_nonoverlapping(tls::sentinel(), 1);
             (*heap).bins.pending = &(*apart).pending;
             (*heap).door = Door::new(&(*apart).turn);
             (&raw mut (*heap.cast::<Home>()).tally).write(Tally::new());
