@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn each_tool_has_its_own_folder_and_flags() {
+    fn each_tool_has_its_own_flags() {
         for (tool, word) in [(Tool::Address, "address"), (Tool::Thread, "thread")] {
             let [shown] = &shown(tool, Some("fork"))[..] else { panic!("one") };
             assert!(shown.starts_with("rustup run nightly cargo test"), "{shown}");

@@ -39,9 +39,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
   cargo xtask matrix --record                write docs/results/matrix.{md,json,svg}
 
 Tests are tests/model.rs (a tenth of its rounds), tests/gates and, but for layers, telemetry and
-diagnostics, the unit tests, which join every two layers in each build. `cargo xtask test` has the rest. Rows of unchanged sources are kept
-below target/matrix, so an interrupted run goes on where it stopped. Exit code 1: a configuration does
-not build, crashes, or fails a test. 130: stopped by Ctrl-C.")]
+diagnostics, the unit tests, which join every two layers in each build. `cargo xtask test` has the rest.
+Rows of unchanged sources are kept below target/matrix, so an interrupted run goes on where it stopped.
+Exit code 1: a configuration does not build, crashes, or fails a test. 130: stopped by Ctrl-C.")]
 pub struct Args {
     /// Gates alone, the umbrellas, all together
     #[arg(long)]

@@ -45,9 +45,9 @@ pub struct Args {
     #[arg(long)]
     no_real: bool,
 
-    /// Run every test with each counter, trace, log and layer, too. (The former decide nothing, as
+    /// Run every test with each gate, all of its rounds. (Counters, traces and logs decide nothing, as
     /// `cargo xtask audit` shows, and unit tests of every build put layers alone and in pairs through
-    /// every call, so the unit tests, the model and the counts are enough day by day.)
+    /// every call, so the model and the counts are enough of these day by day.)
     #[arg(long)]
     thorough: bool,
 
