@@ -9,7 +9,7 @@ mod registry_checks;
 mod source;
 mod table;
 
-use crate::shared::registry::{Gate, Kind, PACKAGE, Registry};
+use crate::shared::registry::{Kind, PACKAGE, Registry};
 use crate::shared::{paths, term, write};
 use anyhow::Result;
 use serde::Serialize;
@@ -30,10 +30,6 @@ pub struct Args {
     /// Print the names of the gates, one a line, and do nothing else
     #[arg(long, conflicts_with = "check")]
     names: bool,
-
-    /// With --names: leave out the layers, whose code is checked in every build
-    #[arg(long, requires = "names", conflicts_with = "all")]
-    no_layers: bool,
 
     /// With --names: print the umbrellas that together turn on every gate, joined by commas
     #[arg(long, requires = "names")]
@@ -59,9 +55,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         if args.all {
             println!("{}", every_feature(&registry).join(","));
         } else {
-            let wanted = |gate: &&Gate| !(args.no_layers && gate.kind == Kind::Layer);
-            let gates = registry.gates.values().filter(wanted);
-            gates.for_each(|gate| println!("{}", gate.name));
+            registry.gates.keys().for_each(|gate| println!("{gate}"));
         }
         return Ok(ExitCode::SUCCESS);
     }
