@@ -196,8 +196,9 @@ fn evidence(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
             arms.differing.values().fold((0, 0), |sum, own| (sum.0 + own.0, sum.1 + own.1));
         writeln!(
             text,
-            "{} functions differ: {out} instructions are in the arm without alone, {with} in the arm with it.",
-            arms.differing.len()
+            "{} functions differ: {out} instructions are in the arm without alone, {with} in the arm with it{}.",
+            arms.differing.len() + arms.left_out,
+            if arms.left_out > 0 { " (of the functions listed in the JSON)" } else { "" }
         )?;
     }
     if !arms.data.is_empty() {

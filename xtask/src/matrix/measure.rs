@@ -1,4 +1,4 @@
-//! One configuration tried: built, run one instruction at a time, counted by valgrind, tested.
+//! Configurations tried: built, run one instruction at a time, counted by valgrind, tested.
 //!
 //! The library is built in the release profile, as users get it. The tests run with overflow and
 //! debug assertions, as `cargo test` does.
@@ -14,9 +14,12 @@ use crate::shared::registry::{PACKAGE, Registry};
 use crate::shared::{command, paths, write};
 use crate::test::process;
 use crate::test::tally::Tally;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 /// The scenario whose instructions are counted.
@@ -61,6 +64,12 @@ const PROFILE: [&str; 2] = ["profile.dev.debug=false", "profile.dev.incremental=
 /// Longest time the tests of one configuration may take, their build included.
 const LIMIT: Duration = Duration::from_secs(5 * 60);
 
+/// What is counted of a library, or why nothing is.
+type Built = Result<Figures, Fault>;
+
+/// How tests went, and what is wrong with them if anything is.
+type Tested = (Tally, Option<Fault>);
+
 /// What is needed for every configuration.
 pub struct Lab {
     builder: Builder,
@@ -99,57 +108,56 @@ impl Lab {
         if self.counted.is_none() { vec![valgrind.to_owned()] } else { Vec::new() }
     }
 
-    /// Tries a configuration, telling each stage. An error is one of this command, not of the
+    /// Tries configurations and hands their rows to `each`, in their order, until `stop`.
+    ///
+    /// Libraries and tests have a lane each, in folders of their own, and neither waits for the other:
+    /// nothing is timed, so they may share the machine. An error is one of this command, not of a
     /// configuration: those are in the row.
-    pub fn measure(&self, configuration: &Configuration, stage: impl Fn(&str)) -> Result<Row> {
-        let started = Instant::now();
-        let mut row = Row {
-            configuration: configuration.clone(),
-            figures: None,
-            tests: None,
-            faults: Vec::new(),
-            seconds: 0.0,
+    pub fn measure(
+        &self,
+        configurations: &[&Configuration],
+        stop: &AtomicBool,
+        mut each: impl FnMut(Row) -> Result<()>,
+    ) -> Result<()> {
+        let tested = |configuration: &Configuration| {
+            self.tests.then(|| self.test(configuration, Suite::of(configuration, &self.registry)))
         };
-        if configuration.refused.is_some() {
-            return Ok(row);
-        }
-        stage("building, counting, testing");
-        // In folders of their own; nothing is timed, so they may share the machine.
-        let tests = std::thread::scope(|scope| -> Result<_> {
-            let suite = Suite::of(configuration, &self.registry);
-            let tests = self.tests.then(|| scope.spawn(move || self.test(configuration, suite)));
-            self.build(configuration, &mut row)?;
-            let joined = tests.map(|tests| tests.join().unwrap_or_else(|_| bail!("it panicked")));
-            joined.transpose()
-        })?;
-        // A heap that does not compile has no tests to fail.
-        if let Some((tally, fault)) = tests
-            && !row.faults.iter().any(|fault| fault.stage == Stage::Heap)
-        {
-            row.tests = Some(tally);
-            row.faults.extend(fault);
-        }
-        row.seconds = started.elapsed().as_secs_f64();
-        Ok(row)
+        std::thread::scope(|scope| {
+            let built =
+                lane(scope, configurations, stop, |configuration| self.build(configuration));
+            let tested = lane(scope, configurations, stop, |one| tested(one).transpose());
+            for &configuration in configurations {
+                let (Ok((built, building)), Ok((tested, testing))) = (built.recv(), tested.recv())
+                else {
+                    return Ok(());
+                };
+                let row = join(configuration, built, tested, building.max(testing));
+                let row = row.with_context(|| format!("measuring `{}`", configuration.name));
+                if stop.load(Ordering::SeqCst) && !row.as_ref().is_ok_and(Row::sound) {
+                    // Ctrl-C reached what was running too: its failure says nothing.
+                    return Ok(());
+                }
+                each(row?)?;
+            }
+            Ok(())
+        })
     }
 
-    /// The library of a configuration, and what is counted of it.
-    fn build(&self, configuration: &Configuration, row: &mut Row) -> Result<()> {
+    /// What is counted of a configuration's library, or what is wrong with it.
+    fn build(&self, configuration: &Configuration) -> Result<Built> {
         match self.builder.build(&configuration.features) {
-            Ok(library) => match self.figures(&library) {
-                Ok(figures) => row.figures = Some(figures),
-                Err(error) => row.faults.push(self.crash(configuration, &error)),
-            },
-            Err(error) => match error.downcast::<Refused>() {
-                Ok(refused) => row.faults.push(Fault {
+            Ok(library) => {
+                Ok(self.figures(&library).map_err(|error| self.crash(configuration, &error)))
+            }
+            Err(error) => {
+                let refused = error.downcast::<Refused>()?;
+                Ok(Err(Fault {
                     stage: if refused.heap { Stage::Heap } else { Stage::Library },
                     what: refused.first,
                     command: refused.command,
-                }),
-                Err(error) => return Err(error),
-            },
+                }))
+            }
         }
-        Ok(())
     }
 
     fn figures(&self, library: &Library) -> Result<Figures> {
@@ -198,7 +206,7 @@ impl Lab {
     }
 
     /// How the tests of a configuration went, and what is wrong if anything is.
-    fn test(&self, of: &Configuration, suite: Suite) -> Result<(Tally, Option<Fault>)> {
+    fn test(&self, of: &Configuration, suite: Suite) -> Result<Tested> {
         let shown = command::show(&command(suite, &of.features));
         let mut cargo = command(suite, &of.features);
         for setting in PROFILE {
@@ -239,6 +247,53 @@ impl Lab {
     }
 }
 
+/// Does `work` for one configuration after the other in a thread of its own: results and seconds, until
+/// `stop` or until nobody listens.
+fn lane<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    configurations: &'scope [&Configuration],
+    stop: &'scope AtomicBool,
+    work: impl Fn(&Configuration) -> T + Send + 'scope,
+) -> Receiver<(T, f64)> {
+    let (send, receive) = mpsc::channel();
+    scope.spawn(move || {
+        for configuration in configurations {
+            if stop.load(Ordering::SeqCst) {
+                return;
+            }
+            let started = Instant::now();
+            let result = work(configuration);
+            if send.send((result, started.elapsed().as_secs_f64())).is_err() {
+                return;
+            }
+        }
+    });
+    receive
+}
+
+/// The row that both lanes make together.
+fn join(
+    configuration: &Configuration,
+    built: Result<Built>,
+    tested: Result<Option<Tested>>,
+    seconds: f64,
+) -> Result<Row> {
+    let (built, tested) = (built?, tested?);
+    let mut row = Row { seconds, ..Row::empty(configuration) };
+    match built {
+        Ok(figures) => row.figures = Some(figures),
+        Err(fault) => row.faults.push(fault),
+    }
+    // A heap that does not compile has no tests to fail.
+    if let Some((tally, fault)) = tested
+        && !row.faults.iter().any(|fault| fault.stage == Stage::Heap)
+    {
+        row.tests = Some(tally);
+        row.faults.extend(fault);
+    }
+    Ok(row)
+}
+
 /// Where the matrix builds and keeps what it finds.
 pub fn folder() -> PathBuf {
     paths::target().join("matrix")
@@ -269,6 +324,8 @@ fn first_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anyhow::anyhow;
+    use std::sync::atomic::AtomicUsize;
 
     #[test]
     fn the_suite_is_a_command_that_one_can_type() {
@@ -284,6 +341,46 @@ mod tests {
             let folder = tests.join(test).join("main.rs");
             assert!(folder.is_file() || tests.join(test).with_extension("rs").is_file(), "{test}");
         }
+    }
+
+    #[test]
+    fn a_lane_works_in_order_until_it_is_stopped_or_left_alone() {
+        let matrix = super::super::results::tests::sample();
+        let configurations: Vec<_> = matrix.rows.iter().map(|row| &row.configuration).collect();
+        let all: Vec<_> = configurations.iter().map(|one| one.name.clone()).collect();
+        assert!(all.len() > 2);
+        let worked = |stops_at: usize, left_at: usize| {
+            let (stop, begun) = (AtomicBool::new(false), AtomicUsize::new(0));
+            let names: Vec<String> = std::thread::scope(|scope| {
+                let lane = lane(scope, &configurations, &stop, |one| {
+                    if begun.fetch_add(1, Ordering::SeqCst) + 1 == stops_at {
+                        stop.store(true, Ordering::SeqCst);
+                    }
+                    one.name.clone()
+                });
+                lane.into_iter().take(left_at).map(|(name, _)| name).collect()
+            });
+            (names, begun.into_inner())
+        };
+        assert_eq!(worked(usize::MAX, usize::MAX), (all.clone(), all.len()));
+        // What was begun when the stop came is still handed over.
+        assert_eq!(worked(2, usize::MAX), (all[..2].to_vec(), 2));
+        assert_eq!(worked(usize::MAX, 1).0, all[..1]);
+    }
+
+    #[test]
+    fn a_heap_that_does_not_compile_has_no_tests_to_fail() {
+        let matrix = super::super::results::tests::sample();
+        let configuration = &matrix.rows[0].configuration;
+        let fault = |stage| Fault { stage, what: "E0308".into(), command: "cargo".into() };
+        let tested = || Ok(Some((Tally::FAILED, Some(fault(Stage::Tests)))));
+        let row = join(configuration, Ok(Err(fault(Stage::Heap))), tested(), 2.0).unwrap();
+        assert_eq!((row.faults.len(), row.tests, row.seconds), (1, None, 2.0));
+        let row = join(configuration, Ok(Err(fault(Stage::Run))), tested(), 2.0).unwrap();
+        assert_eq!((row.faults.len(), row.tests), (2, Some(Tally::FAILED)));
+        assert!(
+            join(configuration, Ok(Err(fault(Stage::Run))), Err(anyhow!("full")), 0.0).is_err()
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `cargo xtask matrix`: which gates, and which pairs of layers, build, pass the tests, and what each
 //! costs in bytes and instructions.
 //!
-//! [`plan`] says which configurations there are and which are refused; [`mod@measure`] tries one;
+//! [`plan`] says which configurations there are and which are refused; [`mod@measure`] tries them;
 //! [`keep`] remembers what was measured of the same sources; [`results`] is what comes out, shown by
 //! [`table`], [`picture`] and [`page`]. Nothing here is timed: every figure is a count, so a busy
 //! machine changes none of them.
@@ -129,34 +129,31 @@ fn measure(args: &Args, plan: &[Configuration]) -> Result<Matrix> {
     let kept = Kept::open(!args.no_tests)?;
     let lab = Lab::prepare(Registry::read()?, !args.no_tests)?;
     let bar = term::progress("Measuring", plan.len() as u64);
-    let (mut rows, mut known) = (Vec::new(), 0);
-    for configuration in plan {
-        if STOP.load(Ordering::SeqCst) {
-            break;
-        }
-        let before = if args.fresh { None } else { kept.get(configuration) };
-        let row = match before {
-            Some(row) => {
-                known += 1;
-                row
-            }
-            None => {
-                let name = &configuration.name;
-                let tried =
-                    lab.measure(configuration, |stage| bar.set_message(format!("{name}: {stage}")));
-                if STOP.load(Ordering::SeqCst) && !tried.as_ref().is_ok_and(Row::sound) {
-                    // Ctrl-C reached what was running too: its failure says nothing.
-                    break;
-                }
-                let row = tried.with_context(|| format!("measuring `{name}`"))?;
-                kept.put(&row)?;
-                row
-            }
-        };
+    let mut rows: Vec<Option<Row>> = plan
+        .iter()
+        .map(|configuration| match configuration.refused {
+            Some(_) => Some(Row::empty(configuration)),
+            None if args.fresh => None,
+            None => kept.get(configuration),
+        })
+        .collect();
+    let to_do: Vec<usize> = (0..plan.len()).filter(|&index| rows[index].is_none()).collect();
+    let known = rows.iter().flatten().filter(|row| row.configuration.refused.is_none()).count();
+    bar.inc((plan.len() - to_do.len()) as u64);
+    let configurations: Vec<&Configuration> = to_do.iter().map(|&index| &plan[index]).collect();
+    let mut next = configurations.iter().map(|configuration| &configuration.name);
+    bar.set_message(next.next().cloned().unwrap_or_default());
+    let mut places = to_do.iter();
+    lab.measure(&configurations, &STOP, |row| {
+        kept.put(&row)?;
         bar.suspend(|| tell(&row));
         bar.inc(1);
-        rows.push(row);
-    }
+        bar.set_message(next.next().cloned().unwrap_or_default());
+        if let Some(&index) = places.next() {
+            rows[index] = Some(row);
+        }
+        Ok(())
+    })?;
     bar.finish_and_clear();
     if known > 0 {
         term::note(format!(
@@ -179,8 +176,8 @@ fn measure(args: &Args, plan: &[Configuration]) -> Result<Matrix> {
                 .map_or(shown.clone(), |(_, rest)| format!("cargo test {rest}"))
         }),
         scenario: measure::SCENARIO,
-        unmeasured: plan.len() - rows.len(),
-        rows,
+        unmeasured: rows.iter().filter(|row| row.is_none()).count(),
+        rows: rows.into_iter().flatten().collect(),
         missing: lab.missing(),
     })
 }

@@ -39,7 +39,7 @@ pub struct Row {
     pub tests: Option<Tally>,
     /// What went wrong.
     pub faults: Vec<Fault>,
-    /// How long it took to find out, seconds.
+    /// How long it took to find out, seconds: library or tests, whichever took longer.
     pub seconds: f64,
 }
 
@@ -177,6 +177,17 @@ impl Measure {
 }
 
 impl Row {
+    /// The row of a configuration of which nothing is known, as of one that is refused.
+    pub fn empty(configuration: &Configuration) -> Row {
+        Row {
+            configuration: configuration.clone(),
+            figures: None,
+            tests: None,
+            faults: Vec::new(),
+            seconds: 0.0,
+        }
+    }
+
     /// How a figure differs from the row without gates.
     pub fn added(&self, base: &Row, measure: Measure) -> Option<f64> {
         let value = |row: &Row| row.figures.as_ref().and_then(|figures| measure.of(figures));

@@ -23,7 +23,7 @@ pre{background:var(--card);padding:.7rem 1rem;overflow-x:auto;border-radius:6px}
 .best{font-weight:600}.won{color:var(--good)}.lost{color:var(--bad)}.open{color:var(--open)}\
 .verdict{border-left:6px solid currentColor;background:var(--card);padding:.8rem 1.1rem;margin:1rem 0;\
 border-radius:0 6px 6px 0}.verdict b{font-size:1.5rem;display:block}.verdict span{color:var(--ink)}\
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1.2rem}dt{color:var(--soft)}dd{margin:0}\
+dl{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:.25rem 1.2rem}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}\
 .scroll{overflow-x:auto}figure{margin:1rem 0}figure svg{width:100%;max-width:62rem;height:auto}small,.soft{color:var(--soft)}\
 @page{margin:14mm}\
 @media print{:root{--ink:#000;--soft:#444;--line:#bbb;--ground:#fff;--card:#fff;--good:#066;--bad:#900;\
