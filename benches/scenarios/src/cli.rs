@@ -14,14 +14,16 @@ use crate::{Config, Heap, SCENARIOS, find};
 const HELP: &str = "\
 Runs one workload on the allocator of this process and prints one line of JSON.
 
-Usage: PROGRAM --scenario NAME [--ops N] [--threads N] [--slowdown PERMILLE] [--settle MS]
-               [--live N] [--size BYTES]
+Usage: PROGRAM --scenario NAME [--ops N] [--threads N] [--slowdown PERMILLE] [--turns N]
+               [--settle MS] [--live N] [--size BYTES]
        PROGRAM --list | --describe
 
   --scenario NAME      which workload; --list names them
   --ops N              operations to time (default: about a tenth of a second's worth)
   --threads N          threads of a threaded workload (default: 2)
   --slowdown PERMILLE  do that many thousandths of extra work in the timed section
+  --turns N            do the timed section in so many turns: a byte is waited for on standard
+                       input before each, and a dot is printed after it
   --settle MS          live on nearly idle for so long before reading the final memory
   --live N             blocks of the workload called live (default: 1000)
   --size BYTES         size of a block in the workload called size (default: 64)
@@ -46,8 +48,15 @@ pub fn main<H: Heap>() -> ExitCode {
 fn run<H: Heap>() -> Result<()> {
     let mut scenario = None;
     let mut ops = None;
-    let mut config =
-        Config { ops: 0, threads: 2, slowdown_permille: 0, settle_ms: 0, live: 1000, size: 64 };
+    let mut config = Config {
+        ops: 0,
+        threads: 2,
+        slowdown_permille: 0,
+        turns: 0,
+        settle_ms: 0,
+        live: 1000,
+        size: 64,
+    };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -55,6 +64,7 @@ fn run<H: Heap>() -> Result<()> {
             Long("ops") => ops = Some(parser.value()?.parse()?),
             Long("threads") => config.threads = parser.value()?.parse()?,
             Long("slowdown") => config.slowdown_permille = parser.value()?.parse()?,
+            Long("turns") => config.turns = parser.value()?.parse()?,
             Long("settle") => config.settle_ms = parser.value()?.parse()?,
             Long("live") => config.live = parser.value()?.parse()?,
             Long("size") => config.size = parser.value()?.parse()?,
@@ -76,6 +86,17 @@ fn run<H: Heap>() -> Result<()> {
         (least..=256).contains(&config.threads),
         "--threads is {}, expected {least} to 256 for {name}",
         config.threads
+    );
+    ensure!(
+        config.turns == 0 || known.resumes(),
+        "--turns is {}, but {name} is done at once: leave it out",
+        config.turns
+    );
+    ensure!(
+        config.turns <= config.ops,
+        "--turns is {}, expected at most the {} operations",
+        config.turns,
+        config.ops
     );
     ensure!(
         (1..=100_000_000).contains(&config.live),
@@ -123,12 +144,13 @@ fn describe() -> String {
     let rows: Vec<_> = listed()
         .map(|s| {
             format!(
-                "{{\"name\":\"{}\",\"about\":\"{}\",\"unit\":\"{}\",\"ops\":{},\"threaded\":{},\"least_threads\":{},\"kind\":\"{}\",\"settle_ms\":{}}}",
+                "{{\"name\":\"{}\",\"about\":\"{}\",\"unit\":\"{}\",\"ops\":{},\"threaded\":{},\"resumes\":{},\"least_threads\":{},\"kind\":\"{}\",\"settle_ms\":{}}}",
                 s.name,
                 s.about,
                 s.unit,
                 s.ops,
                 s.threaded(),
+                s.resumes(),
                 s.least_threads,
                 s.kind.name(),
                 s.settle_ms

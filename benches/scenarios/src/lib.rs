@@ -16,6 +16,7 @@ pub mod registry;
 pub mod rng;
 pub mod step;
 pub mod table;
+pub mod turns;
 pub mod work;
 
 pub use heap::{Heap, Rust, System};
@@ -34,6 +35,8 @@ pub struct Config {
     /// Extra work in the timed section, in thousandths of `ops`: more of the same operations, so
     /// that the section takes exactly that much longer in this very layout. Not in the checksum.
     pub slowdown_permille: u64,
+    /// How many turns the timed section is done in, each waited for ([`turns`]); 0: at once.
+    pub turns: u64,
     /// How long the program lives on, nearly idle, before the final memory is read.
     pub settle_ms: u64,
     /// Live blocks of the scenario that is about their number.
@@ -72,8 +75,8 @@ pub trait Work<H: Heap>: Sized {
     /// Sets up whatever the timed section starts from.
     fn new(config: &Config) -> Self;
 
-    /// Does at least `ops` operations. `VERIFY` reads every block back before freeing it; once a
-    /// call has run without it, no later call uses it.
+    /// Does at least `ops` operations, and goes on where the call before ended. `VERIFY` reads every
+    /// block back before freeing it; once a call has run without it, no later call uses it.
     fn run<const VERIFY: bool>(&mut self, ops: u64) -> Done;
 
     /// A moment of light activity, for the scenarios that look at memory given back.
@@ -112,13 +115,25 @@ pub fn measure<H: Heap, W: Work<H>>(config: &Config) -> Report {
     let mut work = W::new(config);
     work.run::<true>((config.ops / 10).max(1));
 
-    let clock = Clock::now();
-    let done = work.run::<false>(config.ops);
     let extra = config.ops * config.slowdown_permille / 1000;
-    if extra > 0 {
-        work.run::<false>(extra);
+    let (mut done, mut spent) = (Done::default(), Clock::default());
+    let last = config.turns.max(1);
+    for turn in 1..=last {
+        if config.turns > 0 {
+            turns::wait();
+        }
+        let clock = Clock::now();
+        // What a turn does too much, the next ones have less to do.
+        done += work.run::<false>((config.ops * turn / last).saturating_sub(done.ops));
+        if turn == last && extra > 0 {
+            work.run::<false>(extra);
+        }
+        spent += clock.elapsed();
+        if config.turns > 0 {
+            turns::end();
+        }
     }
-    let Clock { wall: ns, cpu: cpu_ns, faults } = clock.elapsed();
+    let Clock { wall: ns, cpu: cpu_ns, faults } = spent;
 
     for _ in 0..config.settle_ms / 10 {
         std::thread::sleep(std::time::Duration::from_millis(10));

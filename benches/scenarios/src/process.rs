@@ -1,7 +1,7 @@
 //! What the process used: clocks and resident memory, read without touching the heap.
 
 /// Wall and processor time in nanoseconds and page faults, at one moment or since one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Clock {
     /// Wall time.
     pub wall: u64,
@@ -35,6 +35,14 @@ impl Clock {
             cpu: now.cpu - self.cpu,
             faults: now.faults - self.faults,
         }
+    }
+}
+
+impl core::ops::AddAssign for Clock {
+    fn add_assign(&mut self, other: Self) {
+        self.wall += other.wall;
+        self.cpu += other.cpu;
+        self.faults += other.faults;
     }
 }
 

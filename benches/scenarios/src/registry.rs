@@ -57,6 +57,11 @@ impl Scenario {
         !matches!(self.kind, Kind::Scale | Kind::Policy)
     }
 
+    /// Can be done in turns: it runs on one thread, and its work is no whole with a beginning and an end.
+    pub fn resumes(&self) -> bool {
+        !self.threaded() && self.settle_ms == 0
+    }
+
     /// Runs on threads of its own.
     pub fn threaded(&self) -> bool {
         self.least_threads > 0

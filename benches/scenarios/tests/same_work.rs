@@ -1,6 +1,7 @@
 //! Both binaries do the same work: same operations, same checksum, whatever the heap behind them.
 
-use std::process::{Command, Output};
+use std::io::{Read, Write};
+use std::process::{Command, Output, Stdio};
 
 use hakmem_scenarios::SCENARIOS;
 use serde_json::Value;
@@ -46,6 +47,43 @@ fn injected_work_leaves_the_checksum_alone() {
 }
 
 #[test]
+fn turns_leave_the_work_as_it_is() {
+    for scenario in SCENARIOS.iter().filter(|scenario| scenario.resumes() && scenario.ops > 1) {
+        let ops = (scenario.ops / 100).max(7).to_string();
+        let at_once = report(SYSTEM, &["--scenario", scenario.name, "--ops", &ops]);
+        let mut program = Command::new(SYSTEM)
+            .args(["--scenario", scenario.name, "--ops", &ops, "--slowdown", "200", "--turns", "7"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the scenario starts");
+        let mut ends = program.stdout.take().expect("piped");
+        for _ in 0..7 {
+            let mut end = [0];
+            program.stdin.as_mut().expect("piped").write_all(b"x").expect("it waits for its turn");
+            ends.read_exact(&mut end).expect("the turn ends");
+            assert_eq!(end, *b".");
+        }
+        let mut line = Vec::new();
+        ends.read_to_end(&mut line).expect("one line");
+        let in_turns: Value = serde_json::from_slice(&line).expect("of JSON");
+        assert!(program.wait().expect("it ends").success());
+        for field in ["ops", "checksum"] {
+            assert_eq!(at_once[field], in_turns[field], "{field} of {}", scenario.name);
+        }
+    }
+}
+
+#[test]
+fn turns_that_do_not_come_are_missed() {
+    let arguments = ["--scenario", "tiny-hot", "--ops", "1000", "--turns", "2"];
+    let output = output(SYSTEM, &arguments);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("expected a byte for each turn"));
+}
+
+#[test]
 fn the_lists_agree() {
     let names = report(SYSTEM, &["--list"]);
     let rows = report(LINKED, &["--describe"]);
@@ -66,6 +104,12 @@ fn bad_arguments_get_one_line() {
             "--threads is 1, expected 2 to 256 for remote",
         ),
         (&["--scenario", "larson", "--threads", "0"], "--threads is 0, expected 1 to 256"),
+        (&["--scenario", "larson", "--turns", "4"], "--turns is 4, but larson is done at once"),
+        (&["--scenario", "shrink", "--turns", "4"], "--turns is 4, but shrink is done at once"),
+        (
+            &["--scenario", "json", "--ops", "3", "--turns", "4"],
+            "--turns is 4, expected at most the 3 operations",
+        ),
         (&["--scenario", "live", "--live", "0"], "--live is 0"),
         (&["--scenario", "size", "--size", "1"], "--size is 1"),
         (&[], "no scenario named"),

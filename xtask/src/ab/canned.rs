@@ -58,6 +58,7 @@ pub fn timed(layouts: usize, effects: &[f64]) -> Vec<Timed> {
             threaded: false,
             ops: 1_000_000,
             ns_per_op: 14.0,
+            turns: 0,
         };
         let blocks = blocks(at as u64 + 1, layouts, *effect);
         Timed { blocks, ..Timed::new(fitted, None) }

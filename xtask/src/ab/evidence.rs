@@ -254,6 +254,7 @@ mod tests {
             threaded: false,
             ops: 100_000,
             ns_per_op: 1.0,
+            turns: 0,
         }
     }
 

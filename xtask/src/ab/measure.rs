@@ -2,14 +2,16 @@
 //!
 //! A layout is one seed: both arms linked with their functions in the order it stands for. In it,
 //! each scenario is one block: a warm-up of every program, then every program twice, in a random
-//! order and that order backwards, so that a drift falls on all alike.
+//! order and that order backwards, so that a drift falls on all alike. Where the work can be done in
+//! turns, the programs of one order run side by side and take them on one processor: a shared machine
+//! that is half as fast from one moment to the next is so for all of them.
 //!
 //! Two controls ride along. `control` is the arm without the gate, linked with a seed of its own:
 //! what two links of the same code differ by is what the verdict's noise is made of. `slow` is that
 //! same program doing 1 % more of the work: what a true difference must look like.
 
 use super::arms::Arm;
-use super::process::{self, Conditions, Program, Ran};
+use super::process::{self, Conditions, Pinned, Program, Ran, Running};
 use super::scenario::Fitted;
 use anyhow::{Context, Result, bail};
 use rand::{Rng, RngExt, seq::SliceRandom};
@@ -195,18 +197,15 @@ impl Bench<'_> {
     ) -> Result<Vec<Block>> {
         let processor = (!scenario.threaded).then_some(self.processor);
         let conditions = Conditions { processor, padding: rng.random_range(0..4096) };
-        let what = |role: Role, ops: u64| {
-            let (program, slowdown) = match role {
-                Role::Out => (&linked.out, 0),
-                Role::With(at) => (&linked.with, self.injected[at]),
-                Role::Control => (&linked.control, 0),
-                Role::Slow => (&linked.control, SLOWDOWN_PERMILLE),
-            };
-            (program, scenario.arguments(ops, slowdown))
+        let what = |role: Role| match role {
+            Role::Out => (&linked.out, 0),
+            Role::With(at) => (&linked.with, self.injected[at]),
+            Role::Control => (&linked.control, 0),
+            Role::Slow => (&linked.control, SLOWDOWN_PERMILLE),
         };
         let run = |role: Role, ops: u64| -> Result<Ran> {
-            let (program, arguments) = what(role, ops);
-            process::run(program, &arguments, conditions)
+            let (program, slowdown) = what(role);
+            process::run(program, &scenario.arguments(ops, slowdown), conditions)
         };
         for role in [Role::Out, Role::With(0), Role::Control] {
             run(role, (scenario.ops / 8).max(1))?;
@@ -214,20 +213,36 @@ impl Bench<'_> {
         let mut order = vec![Role::Out, Role::Control, Role::Slow];
         order.extend((0..self.injected.len()).map(Role::With));
         order.shuffle(rng);
+        let there = order.clone();
         let order: Vec<Role> = order.iter().chain(order.iter().rev()).copied().collect();
         let (before, started) = (process::spent(processor), Instant::now());
-        let runs = order
-            .iter()
-            .map(|role| Ok((*role, run(*role, scenario.ops)?)))
-            .collect::<Result<Vec<_>>>()?;
+        let runs = match processor {
+            Some(processor) if scenario.turns > 0 => {
+                // We stay there as well: a turn that passes from one processor to the other would wait
+                // until that has woken up.
+                let _here = Pinned::to(processor)?;
+                let start = |role: Role| {
+                    let (program, slowdown) = what(role);
+                    let arguments = scenario.arguments_in_turns(slowdown);
+                    Running::start(program, &arguments, conditions)
+                };
+                let mut runs = in_turns(&there, scenario.turns, start)?;
+                runs.extend(in_turns(&order[there.len()..], scenario.turns, start)?);
+                runs
+            }
+            _ => order
+                .iter()
+                .map(|role| Ok((*role, run(*role, scenario.ops)?)))
+                .collect::<Result<Vec<_>>>()?,
+        };
         let after = process::spent(processor);
         let stolen_ms = after.stolen.saturating_sub(before.stolen);
         let wall_ms = started.elapsed().as_secs_f64() * 1e3;
         // Of one processor or of all, as what was stolen.
         let all_ms = wall_ms * if scenario.threaded { processors() as f64 } else { 1.0 };
         same_work(scenario, &runs, |role| {
-            let (program, arguments) = what(role, scenario.ops);
-            program.by_hand(&arguments)
+            let (program, slowdown) = what(role);
+            program.by_hand(&scenario.arguments(scenario.ops, slowdown))
         })?;
         let of = |role: Role| {
             runs.iter().filter(move |(ran, _)| *ran == role).map(|(_, ran)| &ran.printed)
@@ -280,6 +295,32 @@ impl Bench<'_> {
         };
         (0..self.injected.len()).map(block).collect()
     }
+}
+
+/// Runs the programs of `order` side by side on one processor, one of them at a time: each does its work
+/// in turns, there and back and there again, so that whatever slows the machine down for longer than a
+/// round slows all of them alike.
+fn in_turns(
+    order: &[Role],
+    turns: u64,
+    start: impl Fn(Role) -> Result<Running>,
+) -> Result<Vec<(Role, Ran)>> {
+    let mut running =
+        order.iter().map(|role| Ok((*role, start(*role)?))).collect::<Result<Vec<_>>>()?;
+    for turn in 0..turns {
+        for place in 0..running.len() {
+            let at = if turn % 2 == 0 { place } else { running.len() - 1 - place };
+            if !running[at].1.turn() {
+                let (_, ended) = running.swap_remove(at);
+                let ran = ended.finish()?;
+                bail!(
+                    "a scenario ended after {turn} of {turns} turns and printed {:?}",
+                    ran.printed
+                );
+            }
+        }
+    }
+    running.into_iter().map(|(role, running)| Ok((role, running.finish()?))).collect()
 }
 
 /// How many processors threads spread over.
@@ -337,6 +378,7 @@ fn same_work(
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixture::Fixture;
     use super::*;
 
     fn printed(checksum: u64) -> Ran {
@@ -351,6 +393,7 @@ mod tests {
             threaded: false,
             ops: 5,
             ns_per_op: 1.0,
+            turns: 0,
         }
     }
 
@@ -368,6 +411,46 @@ mod tests {
                 && error.contains("`run With(0)` and `run Out`"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn turns_come_to_the_same_work_and_one_that_leaves_is_named() {
+        let fixture = Fixture::new("used");
+        let program = Program::plain(&fixture.arm(true).program);
+        let processor = process::quiet_processor().unwrap();
+        let conditions = Conditions { processor: Some(processor), padding: 10 };
+        let arguments = |scenario: &str, turns: u64| {
+            let scenario = Fitted { name: scenario.into(), ops: 1001, turns, ..fitted() };
+            if turns > 0 { scenario.arguments_in_turns(0) } else { scenario.arguments(1001, 0) }
+        };
+        let tried = |scenario: &str| {
+            let start = |_| Running::start(&program, &arguments(scenario, 5), conditions);
+            in_turns(&[Role::Out, Role::Control, Role::Slow], 5, start)
+        };
+        let at_once = process::run(&program, &arguments("work", 0), conditions).unwrap();
+        let ran = tried("work").unwrap();
+        let roles: Vec<Role> = ran.iter().map(|(role, _)| *role).collect();
+        assert_eq!(roles, [Role::Out, Role::Control, Role::Slow]);
+        for (_, ran) in &ran {
+            assert_eq!(ran.printed.ops, 1001);
+            assert_eq!(ran.printed.checksum, at_once.printed.checksum);
+        }
+        let error = tried("leaves").unwrap_err().to_string();
+        assert!(error.contains("after 3 of 5 turns"), "{error}");
+    }
+
+    #[test]
+    fn a_program_that_crashes_in_its_turn_is_named_with_its_signal() {
+        let fixture = Fixture::new("crash");
+        let (sound, crashing) = (fixture.arm(false).program, fixture.arm(true).program);
+        let conditions = Conditions { processor: None, padding: 10 };
+        let scenario = Fitted { turns: 3, ..fitted() };
+        let start = |role: Role| {
+            let file = if role == Role::Out { &sound } else { &crashing };
+            Running::start(&Program::plain(file), &scenario.arguments_in_turns(0), conditions)
+        };
+        let error = in_turns(&[Role::Out, Role::With(0)], 3, start).unwrap_err().to_string();
+        assert!(error.contains("SIGABRT") && error.contains("by hand"), "{error}");
     }
 
     #[test]

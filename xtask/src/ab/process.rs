@@ -5,10 +5,11 @@
 use crate::shared::command;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
-use std::io::{Read, Seek};
+use std::fs::File;
+use std::io::{Read, Seek, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a scenario prints.
@@ -83,62 +84,108 @@ pub struct Conditions {
 
 /// Runs `program` with `arguments` and reads the line that it prints.
 pub fn run(program: &Program, arguments: &[String], conditions: Conditions) -> Result<Ran> {
-    let mut command = Command::new(&program.file);
-    command.args(arguments).env_clear().env("PADDING", "x".repeat(conditions.padding));
-    command.envs(program.variables.iter().cloned());
-    if let Some(library) = &program.preload {
-        command.env("LD_PRELOAD", library);
-    }
-    // Complaints go to a file: a pipe that nobody reads meanwhile would stop a long one for ever.
-    let mut complaints = tempfile::tempfile().context("no scratch file")?;
-    // Of its own group: Ctrl-C ends us in order, not the program in the middle of a block.
-    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped());
-    command.stderr(complaints.try_clone().context("no scratch file")?);
-    let mut child = {
-        let _pinned = conditions.processor.map(Pinned::to).transpose()?;
-        command.spawn().with_context(|| format!("cannot start {}", program.file.display()))?
-    };
-    // What a crashing program prints need not be text.
-    let mut text = Vec::new();
-    child.stdout.take().expect("piped").read_to_end(&mut text)?;
-    let text = String::from_utf8_lossy(&text);
-    let mut status = 0;
-    // SAFETY: zeroed is a valid rusage, both places are writable, and `child` is never waited for
-    // through its handle, so that the process is ours to reap.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        if libc::wait4(child.id() as libc::pid_t, &mut status, 0, &mut usage) < 0 {
-            return Err(std::io::Error::last_os_error()).context("waiting for a scenario");
+    Running::start(program, arguments, conditions)?.finish()
+}
+
+/// A program that was started, and that is ended with this if it has not come to its end.
+pub struct Running {
+    child: Child,
+    shown: String,
+    complaints: File,
+    /// Whether its end is still to be waited for.
+    there: bool,
+}
+
+impl Running {
+    /// Starts `program` with `arguments`.
+    pub fn start(
+        program: &Program,
+        arguments: &[String],
+        conditions: Conditions,
+    ) -> Result<Running> {
+        let mut command = Command::new(&program.file);
+        command.args(arguments).env_clear().env("PADDING", "x".repeat(conditions.padding));
+        command.envs(program.variables.iter().cloned());
+        if let Some(library) = &program.preload {
+            command.env("LD_PRELOAD", library);
         }
-        usage
-    };
-    let mut complaint = Vec::new();
-    complaints.rewind()?;
-    complaints.read_to_end(&mut complaint)?;
-    let complaint = String::from_utf8_lossy(&complaint);
-    let shown = || program.by_hand(arguments);
-    if status != 0 {
-        bail!(
-            "a scenario {}, so there is no verdict; by hand: `{}`{}",
-            ended(status),
-            shown(),
-            said(&complaint)
-        );
+        // Complaints go to a file: a pipe that nobody reads meanwhile would stop a long one for ever.
+        let complaints = tempfile::tempfile().context("no scratch file")?;
+        // Of its own group: Ctrl-C ends us in order, not the program in the middle of a block.
+        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.stderr(complaints.try_clone().context("no scratch file")?);
+        let child = {
+            let _pinned = conditions.processor.map(Pinned::to).transpose()?;
+            command.spawn().with_context(|| format!("cannot start {}", program.file.display()))?
+        };
+        Ok(Running { child, shown: program.by_hand(arguments), complaints, there: true })
     }
-    // The loader only warns when it cannot preload, and the program would run on the system's heap.
-    if complaint.contains("LD_PRELOAD") {
-        bail!("`{}` ran without its library{}", shown(), said(&complaint));
+
+    /// Gives it a turn (`benches/scenarios/src/turns.rs`) and waits until that is over. False where it
+    /// has come to its end instead: [`Running::finish`] knows which.
+    pub fn turn(&mut self) -> bool {
+        let mut byte = [b'.'];
+        let (Some(turns), Some(ends)) = (&mut self.child.stdin, &mut self.child.stdout) else {
+            return false;
+        };
+        turns.write_all(&byte).is_ok() && ends.read_exact(&mut byte).is_ok() && byte == *b"."
     }
-    let printed = serde_json::from_str(text.trim()).with_context(|| {
-        format!(
-            "a scenario printed {:?} instead of its figures; by hand: `{}`",
-            text.trim(),
-            shown()
-        )
-    })?;
-    let ms = |time: libc::timeval| time.tv_sec as f64 * 1e3 + time.tv_usec as f64 / 1e3;
-    let cpu_ms = ms(usage.ru_utime) + ms(usage.ru_stime);
-    Ok(Ran { printed, preempted: usage.ru_nivcsw, cpu_ms })
+
+    /// Waits for its end and reads the line that it has printed.
+    pub fn finish(mut self) -> Result<Ran> {
+        drop(self.child.stdin.take());
+        // What a crashing program prints need not be text.
+        let mut text = Vec::new();
+        self.child.stdout.take().expect("piped").read_to_end(&mut text)?;
+        let text = String::from_utf8_lossy(&text);
+        let mut status = 0;
+        // SAFETY: zeroed is a valid rusage, both places are writable, and `child` is never waited for
+        // through its handle before this, so that the process is ours to reap.
+        let usage = unsafe {
+            let mut usage: libc::rusage = std::mem::zeroed();
+            if libc::wait4(self.child.id() as libc::pid_t, &mut status, 0, &mut usage) < 0 {
+                return Err(std::io::Error::last_os_error()).context("waiting for a scenario");
+            }
+            usage
+        };
+        self.there = false;
+        let mut complaint = Vec::new();
+        self.complaints.rewind()?;
+        self.complaints.read_to_end(&mut complaint)?;
+        let complaint = String::from_utf8_lossy(&complaint);
+        if status != 0 {
+            bail!(
+                "a scenario {}, so there is no verdict; by hand: `{}`{}",
+                ended(status),
+                self.shown,
+                said(&complaint)
+            );
+        }
+        // The loader only warns when it cannot preload, and the program would run on the system's heap.
+        if complaint.contains("LD_PRELOAD") {
+            bail!("`{}` ran without its library{}", self.shown, said(&complaint));
+        }
+        let printed = serde_json::from_str(text.trim()).with_context(|| {
+            format!(
+                "a scenario printed {:?} instead of its figures; by hand: `{}`",
+                text.trim(),
+                self.shown
+            )
+        })?;
+        let ms = |time: libc::timeval| time.tv_sec as f64 * 1e3 + time.tv_usec as f64 / 1e3;
+        let cpu_ms = ms(usage.ru_utime) + ms(usage.ru_stime);
+        Ok(Ran { printed, preempted: usage.ru_nivcsw, cpu_ms })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.there {
+            // It may have ended by itself meanwhile; then there is nothing to end.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
 }
 
 /// How a process ended, in words.
@@ -162,10 +209,11 @@ fn said(complaint: &str) -> String {
 }
 
 /// Holds this thread, and what it starts, on one processor until dropped.
-struct Pinned(libc::cpu_set_t);
+pub struct Pinned(libc::cpu_set_t);
 
 impl Pinned {
-    fn to(processor: usize) -> Result<Pinned> {
+    /// Moves this thread there.
+    pub fn to(processor: usize) -> Result<Pinned> {
         let before = allowed()?;
         // SAFETY: a cpu_set_t is a bit array, all zero is valid; the calls get its true size.
         let outcome = unsafe {

@@ -13,6 +13,11 @@ use std::process::Command;
 /// How long the measured part of one process should take. Many short processes beat few long ones.
 const WORK_NS: f64 = 14e6;
 
+/// How many turns that work is done in, where it can be: half a millisecond each. Much shorter, and what
+/// the other programs left in the caches would be measured; much longer, and what disturbs a shared
+/// machine would no longer disturb them all alike (`docs/ab.md`).
+const TURNS: u64 = 32;
+
 /// One scenario as the program describes it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Scenario {
@@ -26,6 +31,9 @@ pub struct Scenario {
     pub threaded: bool,
     /// Not 0 if its point is what happens afterwards.
     pub settle_ms: u64,
+    /// Whether it can be done in turns; older programs can't.
+    #[serde(default)]
+    pub resumes: bool,
 }
 
 /// A scenario fitted to this machine.
@@ -41,6 +49,9 @@ pub struct Fitted {
     pub ops: u64,
     /// What one operation took when it was fitted, nanoseconds.
     pub ns_per_op: f64,
+    /// In how many turns a process does them; 0: at once.
+    #[serde(default)]
+    pub turns: u64,
 }
 
 impl Fitted {
@@ -51,6 +62,13 @@ impl Fitted {
         ["--scenario", &self.name, "--ops", &ops.to_string(), "--slowdown", &slowdown]
             .map(str::to_owned)
             .to_vec()
+    }
+
+    /// Those for a run in turns.
+    pub fn arguments_in_turns(&self, slowdown_permille: u64) -> Vec<String> {
+        let mut arguments = self.arguments(self.ops, slowdown_permille);
+        arguments.extend(["--turns".to_owned(), self.turns.to_string()]);
+        arguments
     }
 
     /// The time that the verdict is about.
@@ -106,6 +124,7 @@ pub fn fit(scenario: &Scenario, program: &process::Program, processor: usize) ->
         threaded: scenario.threaded,
         ops: (scenario.ops / 20).max(1),
         ns_per_op: 0.0,
+        turns: 0,
     };
     let processor = (!scenario.threaded).then_some(processor);
     // Three rounds: the first one also warms the page cache, the last one checks the fit.
@@ -117,6 +136,9 @@ pub fn fit(scenario: &Scenario, program: &process::Program, processor: usize) ->
         )?;
         fitted.ns_per_op = fitted.time(&ran.printed).max(1) as f64 / ran.printed.ops.max(1) as f64;
         fitted.ops = whole_permilles((WORK_NS / fitted.ns_per_op) as u64);
+    }
+    if scenario.resumes {
+        fitted.turns = TURNS.min(fitted.ops);
     }
     Ok(fitted)
 }
@@ -179,6 +201,7 @@ mod tests {
             ops: 2_000_000,
             threaded: false,
             settle_ms: 0,
+            resumes: true,
         }
     }
 

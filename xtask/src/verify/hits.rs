@@ -270,6 +270,6 @@ mod tests {
 
     fn scenario(name: &str, ops: u64) -> Scenario {
         let (name, unit) = (name.to_owned(), "step".to_owned());
-        Scenario { name, unit, ops, threaded: false, settle_ms: 0 }
+        Scenario { name, unit, ops, threaded: false, settle_ms: 0, resumes: false }
     }
 }

@@ -333,6 +333,7 @@ pub mod tests {
             threaded: false,
             ops: 1000,
             ns_per_op: 14_000.0,
+            turns: 0,
         };
         let made: Vec<Vec<Block>> = asked
             .iter()
