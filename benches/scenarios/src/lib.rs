@@ -35,7 +35,8 @@ pub struct Config {
     /// Extra work in the timed section, in thousandths of `ops`: more of the same operations, so
     /// that the section takes exactly that much longer in this very layout. Not in the checksum.
     pub slowdown_permille: u64,
-    /// How many turns the timed section is done in, each waited for ([`turns`]); 0: at once.
+    /// How many turns the timed section is done in, each waited for ([`turns`]); 0: at once. A turn
+    /// begins with [`turns::LEAD`] of its operations more, which are neither timed nor counted.
     pub turns: u64,
     /// How long the program lives on, nearly idle, before the final memory is read.
     pub settle_ms: u64,
@@ -121,6 +122,7 @@ pub fn measure<H: Heap, W: Work<H>>(config: &Config) -> Report {
     for turn in 1..=last {
         if config.turns > 0 {
             turns::wait();
+            work.run::<false>(config.ops / last / turns::LEAD);
         }
         let clock = Clock::now();
         // What a turn does too much, the next ones have less to do.

@@ -46,30 +46,39 @@ fn injected_work_leaves_the_checksum_alone() {
     }
 }
 
+/// What a program prints that gets `turns` turns.
+fn report_in_turns(program: &str, arguments: &[&str], turns: usize) -> Value {
+    let mut program = Command::new(program)
+        .args(arguments)
+        .args(["--turns", &turns.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the scenario starts");
+    let mut ends = program.stdout.take().expect("piped");
+    for _ in 0..turns {
+        let mut end = [0];
+        program.stdin.as_mut().expect("piped").write_all(b"x").expect("it waits for its turn");
+        ends.read_exact(&mut end).expect("the turn ends");
+        assert_eq!(end, *b".");
+    }
+    let mut line = Vec::new();
+    ends.read_to_end(&mut line).expect("one line");
+    assert!(program.wait().expect("it ends").success());
+    serde_json::from_slice(&line).expect("of JSON")
+}
+
 #[test]
-fn turns_leave_the_work_as_it_is() {
+fn in_turns_both_binaries_do_the_same_work_too() {
     for scenario in SCENARIOS.iter().filter(|scenario| scenario.resumes() && scenario.ops > 1) {
         let ops = (scenario.ops / 100).max(7).to_string();
-        let at_once = report(SYSTEM, &["--scenario", scenario.name, "--ops", &ops]);
-        let mut program = Command::new(SYSTEM)
-            .args(["--scenario", scenario.name, "--ops", &ops, "--slowdown", "200", "--turns", "7"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the scenario starts");
-        let mut ends = program.stdout.take().expect("piped");
-        for _ in 0..7 {
-            let mut end = [0];
-            program.stdin.as_mut().expect("piped").write_all(b"x").expect("it waits for its turn");
-            ends.read_exact(&mut end).expect("the turn ends");
-            assert_eq!(end, *b".");
-        }
-        let mut line = Vec::new();
-        ends.read_to_end(&mut line).expect("one line");
-        let in_turns: Value = serde_json::from_slice(&line).expect("of JSON");
-        assert!(program.wait().expect("it ends").success());
+        let arguments = ["--scenario", scenario.name, "--ops", &ops];
+        let at_once = report(SYSTEM, &arguments);
+        let one = report_in_turns(SYSTEM, &arguments, 7);
+        let other = report_in_turns(LINKED, &[&arguments[..], &["--slowdown", "200"]].concat(), 7);
+        assert_eq!(at_once["ops"], one["ops"], "of {}", scenario.name);
         for field in ["ops", "checksum"] {
-            assert_eq!(at_once[field], in_turns[field], "{field} of {}", scenario.name);
+            assert_eq!(one[field], other[field], "{field} of {}", scenario.name);
         }
     }
 }

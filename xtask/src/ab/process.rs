@@ -61,15 +61,18 @@ impl Program {
         Program { file: file.to_owned(), preload: None, variables: Vec::new() }
     }
 
-    /// The command line by which a person runs the same.
+    /// The command line by which a person runs the same; turns, if it waits for any, all at once.
     pub fn by_hand(&self, arguments: &[String]) -> String {
+        let turns = arguments.iter().position(|word| word == "--turns");
+        let turns = turns.and_then(|at| arguments.get(at + 1));
+        let turns = turns.map_or(String::new(), |turns| format!("head -c {turns} /dev/zero | "));
         let preload = self
             .preload
             .as_ref()
             .map_or(String::new(), |library| format!("LD_PRELOAD={} ", library.display()));
         let variables: String =
             self.variables.iter().map(|(name, value)| format!("{name}={value} ")).collect();
-        format!("{variables}{preload}{} {}", self.file.display(), arguments.join(" "))
+        format!("{turns}{variables}{preload}{} {}", self.file.display(), arguments.join(" "))
     }
 }
 

@@ -13,10 +13,13 @@ use std::process::Command;
 /// How long the measured part of one process should take. Many short processes beat few long ones.
 const WORK_NS: f64 = 14e6;
 
-/// How many turns that work is done in, where it can be: half a millisecond each. Much shorter, and what
-/// the other programs left in the caches would be measured; much longer, and what disturbs a shared
-/// machine would no longer disturb them all alike (`docs/ab.md`).
-const TURNS: u64 = 32;
+/// How many turns a program has that does half of that work, a millisecond each. Shorter, and more of the
+/// time would go into bringing back to the caches what the other programs drove out; longer, and what
+/// disturbs a shared machine would no longer disturb them all alike (`docs/ab.md`).
+const TURNS: u64 = 8;
+
+/// Fewer operations are not cut into turns.
+const FEWEST_OPS: u64 = 400;
 
 /// One scenario as the program describes it.
 #[derive(Clone, Debug, Deserialize)]
@@ -45,11 +48,11 @@ pub struct Fitted {
     pub unit: String,
     /// True if it runs threads: judged by wall time instead of processor time.
     pub threaded: bool,
-    /// Operations per process.
+    /// Operations of one run: of one process, or, in turns, of two.
     pub ops: u64,
     /// What one operation took when it was fitted, nanoseconds.
     pub ns_per_op: f64,
-    /// In how many turns a process does them; 0: at once.
+    /// In how many turns a process does half of them; 0: all of them at once.
     #[serde(default)]
     pub turns: u64,
 }
@@ -64,9 +67,9 @@ impl Fitted {
             .to_vec()
     }
 
-    /// Those for a run in turns.
+    /// Those for a process that does half of the operations in turns.
     pub fn arguments_in_turns(&self, slowdown_permille: u64) -> Vec<String> {
-        let mut arguments = self.arguments(self.ops, slowdown_permille);
+        let mut arguments = self.arguments(self.ops / 2, slowdown_permille);
         arguments.extend(["--turns".to_owned(), self.turns.to_string()]);
         arguments
     }
@@ -137,8 +140,8 @@ pub fn fit(scenario: &Scenario, program: &process::Program, processor: usize) ->
         fitted.ns_per_op = fitted.time(&ran.printed).max(1) as f64 / ran.printed.ops.max(1) as f64;
         fitted.ops = whole_permilles((WORK_NS / fitted.ns_per_op) as u64);
     }
-    if scenario.resumes {
-        fitted.turns = TURNS.min(fitted.ops);
+    if scenario.resumes && fitted.ops >= FEWEST_OPS {
+        fitted.turns = TURNS;
     }
     Ok(fitted)
 }
@@ -171,12 +174,13 @@ pub fn fit_both(
     Ok(fitted)
 }
 
-/// So many operations, or a few more or fewer, that the slowdowns which are injected are whole ones:
-/// 1 % of 75 operations is none.
+/// So many operations, or a few more or fewer, that the slowdowns which are injected are whole ones, also
+/// of half of them: 1 % of 75 operations is none.
 fn whole_permilles(ops: u64) -> u64 {
     match ops {
         0..200 => 100,
-        _ => ops / 200 * 200,
+        200..FEWEST_OPS => 200,
+        _ => ops / 400 * 400,
     }
 }
 
@@ -190,7 +194,8 @@ mod tests {
         for ops in [0, 1, 75, 150, 199, 200, 333, 4_131_783] {
             let whole = whole_permilles(ops);
             assert_eq!(whole * 10 % 1000, 0, "{ops}: {whole}");
-            assert!(ops < 200 || (whole <= ops && ops - whole < 200), "{ops}: {whole}");
+            assert!(ops < FEWEST_OPS || whole / 2 * 5 % 1000 == 0, "{ops}: {whole}");
+            assert!(ops < 200 || (whole <= ops && ops - whole < 400), "{ops}: {whole}");
         }
     }
 
