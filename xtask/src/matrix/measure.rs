@@ -97,7 +97,7 @@ impl Lab {
             }
             None => None,
         };
-        let builder = Builder::new(paths::root(), folder.join("library"));
+        let builder = Builder::new(paths::root(), folder.join("library")).without_lines();
         Ok(Lab { builder, program, step: step_program()?, counted, tests, registry, folder })
     }
 
