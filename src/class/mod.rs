@@ -261,9 +261,12 @@ const _: () = {
 mod tests {
     use super::*;
 
+    /// Every so many sizes and places: Miri has nothing to find in arithmetic.
+    const STEP: usize = if cfg!(miri) { 97 } else { 1 };
+
     #[test]
     fn every_size_has_the_tightest_class() {
-        for size in 1..=MID_MAX {
+        for size in (1..=MID_MAX).step_by(STEP) {
             let class = class_of(size);
             assert!(CLASSES[class].usable() >= size);
             assert!(CLASSES[class - 1].usable() < size || !serves(class - 1));
@@ -276,7 +279,7 @@ mod tests {
         for class in &CLASSES[1..] {
             let length = class.granules as usize * GRANULE;
             let size = class.size as usize;
-            for index in 0..class.capacity as usize {
+            for index in (0..class.capacity as usize).step_by(STEP) {
                 for offset in [index * size, index * size + 1, index * size + size - 1] {
                     assert!(offset < length);
                     assert_eq!(class.index_of(offset), index);

@@ -287,6 +287,7 @@ pub(super) mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "thousands of rounds of arithmetic, minutes there")]
     fn who_has_lost_often_is_seldom_asked() {
         let mut learner = Learner::new();
         play(&mut learner, 1000, 3 << 20, 4 << 20);
@@ -297,6 +298,7 @@ pub(super) mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "thousands of rounds of arithmetic, minutes there")]
     fn a_change_of_the_program_changes_the_lead() {
         let mut learner = Learner::new();
         play(&mut learner, 400, 3 << 20, 4 << 20);
