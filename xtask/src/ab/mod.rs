@@ -66,7 +66,7 @@ use trial::End;
   cargo xtask ab tiny-free-calls --record --html target/verdict.html
   cargo xtask ab --rejudge docs/results/tiny-free-calls.json
   cargo xtask ab --all --record
-  cargo xtask ab --self-test --budget 40m --record
+  cargo xtask ab --self-test --budget 1h --record
   cargo xtask ab --self-test --simulated
 
 Verdicts: GO (faster by 0.5 % or more), NO-GO (slower by as much), NEUTRAL (within 0.5 %, or the
