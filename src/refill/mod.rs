@@ -358,13 +358,14 @@ mod tests {
     }
 
     const MANY: usize = if cfg!(miri) { 200 } else { 5000 };
+    const MOST_BYTES: usize = if cfg!(miri) { 1 << 20 } else { 32 << 20 };
 
     #[test]
     fn blocks_are_distinct_across_slabs_and_serve_again() {
         for size in [16, 700, 9000, 200_000] {
             let class = class_of(size);
             let bins = bins();
-            let count = MANY.min((32 << 20) / size);
+            let count = MANY.min(MOST_BYTES / size);
             let blocks = take(bins, class, count);
             let distinct: BTreeSet<_> = blocks.iter().copied().collect();
             assert_eq!(distinct.len(), blocks.len());
