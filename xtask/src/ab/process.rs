@@ -95,6 +95,8 @@ pub struct Running {
     child: Child,
     shown: String,
     complaints: File,
+    /// What it printed where the end of a turn was expected.
+    printed: Vec<u8>,
     /// Whether its end is still to be waited for.
     there: bool,
 }
@@ -121,7 +123,8 @@ impl Running {
             let _pinned = conditions.processor.map(Pinned::to).transpose()?;
             command.spawn().with_context(|| format!("cannot start {}", program.file.display()))?
         };
-        Ok(Running { child, shown: program.by_hand(arguments), complaints, there: true })
+        let (shown, printed) = (program.by_hand(arguments), Vec::new());
+        Ok(Running { child, shown, complaints, printed, there: true })
     }
 
     /// Gives it a turn (`benches/scenarios/src/turns.rs`) and waits until that is over. False where it
@@ -131,14 +134,21 @@ impl Running {
         let (Some(turns), Some(ends)) = (&mut self.child.stdin, &mut self.child.stdout) else {
             return false;
         };
-        turns.write_all(&byte).is_ok() && ends.read_exact(&mut byte).is_ok() && byte == *b"."
+        if turns.write_all(&byte).is_err() || ends.read_exact(&mut byte).is_err() {
+            return false;
+        }
+        let over = byte == *b".";
+        if !over {
+            self.printed.extend(byte);
+        }
+        over
     }
 
     /// Waits for its end and reads the line that it has printed.
     pub fn finish(mut self) -> Result<Ran> {
         drop(self.child.stdin.take());
         // What a crashing program prints need not be text.
-        let mut text = Vec::new();
+        let mut text = std::mem::take(&mut self.printed);
         self.child.stdout.take().expect("piped").read_to_end(&mut text)?;
         let text = String::from_utf8_lossy(&text);
         let mut status = 0;

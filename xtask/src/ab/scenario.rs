@@ -194,7 +194,7 @@ mod tests {
         for ops in [0, 1, 75, 150, 199, 200, 333, 4_131_783] {
             let whole = whole_permilles(ops);
             assert_eq!(whole * 10 % 1000, 0, "{ops}: {whole}");
-            assert!(ops < FEWEST_OPS || whole / 2 * 5 % 1000 == 0, "{ops}: {whole}");
+            assert!(ops < FEWEST_OPS || (whole / 2 * 5).is_multiple_of(1000), "{ops}: {whole}");
             assert!(ops < 200 || (whole <= ops && ops - whole < 400), "{ops}: {whole}");
         }
     }
